@@ -1,0 +1,23 @@
+//! Resource kinds, their contracts, and normalised events. Pure data: nothing here does I/O.
+//!
+//! Group `roadstead.dev/v1alpha1` holds what users write; `log.roadstead.dev/v1alpha1` what the logs serve (read-only). Field
+//! descriptions are what `kubectl explain` prints.
+
+pub mod endpoint;
+pub mod event;
+pub mod names;
+pub mod subscriber;
+pub mod trigger;
+
+pub use endpoint::{WebhookEndpoint, WebhookEndpointSpec, WebhookEndpointStatus};
+pub use event::{WebhookEvent, WebhookEventSpec};
+pub use subscriber::{Subscriber, SubscriberSpec, SubscriberStatus};
+pub use trigger::{DeadLetter, DeadLetterSpec, Trigger, TriggerSpec, TriggerStatus};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// All CustomResourceDefinitions of `roadstead.dev`, for the embedded control plane and for the chart.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![WebhookEndpoint::crd(), Subscriber::crd(), Trigger::crd(), DeadLetter::crd()]
+}

@@ -1,0 +1,60 @@
+//! Names that several rooms must agree on: groups, annotations, labels.
+
+/// Group of the kinds that users write.
+pub const GROUP: &str = "roadstead.dev";
+/// Group of what the logs serve.
+pub const LOG_GROUP: &str = "log.roadstead.dev";
+/// Version of both.
+pub const VERSION: &str = "v1alpha1";
+
+/// Label of a WebhookEvent: its endpoint's name.
+pub const LABEL_ENDPOINT: &str = "roadstead.dev/endpoint";
+/// Label of a WebhookEvent: its type, sanitised.
+pub const LABEL_TYPE: &str = "roadstead.dev/type";
+/// Annotation on everything that an event caused: the event's id.
+pub const ANNOTATION_EVENT: &str = "roadstead.dev/event";
+/// Annotation on a DeadLetter that asks the agent to try again.
+pub const ANNOTATION_REPLAY: &str = "roadstead.dev/replay";
+
+/// Prefix of subscribers' tokens: `rsub_` and 43 characters of unpadded base64url (256 random bits).
+pub const TOKEN_PREFIX: &str = "rsub_";
+
+/// Name of an event: `<endpoint>-<sequence, 20 digits>`.
+pub fn event_name(endpoint: &str, sequence: u64) -> String {
+    format!("{endpoint}-{sequence:020}")
+}
+
+/// The endpoint and sequence that an event's name tells.
+pub fn parse_event_name(name: &str) -> Option<(&str, u64)> {
+    let (endpoint, digits) = name.rsplit_once('-')?;
+    (digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()))
+        .then(|| digits.parse().ok().map(|n| (endpoint, n)))?
+}
+
+/// Makes any text a valid label value: other characters become `-`, at most 63 characters, alphanumeric at both ends.
+pub fn label_value(text: &str) -> String {
+    let clean: String =
+        text.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).take(63).collect();
+    clean.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_names_round_trip() {
+        assert_eq!(event_name("shop", 1042), "shop-00000000000000001042");
+        assert_eq!(parse_event_name("my-shop-00000000000000001042"), Some(("my-shop", 1042)));
+        assert_eq!(parse_event_name("shop-1042"), None);
+        assert_eq!(parse_event_name("shop"), None);
+    }
+
+    #[test]
+    fn label_values_are_valid() {
+        for (text, expected) in [("push", "push"), ("a/b c", "a-b-c"), ("--x--", "x"), ("", ""), ("日本", "")] {
+            assert_eq!(label_value(text), expected);
+        }
+        assert_eq!(label_value(&"a".repeat(100)).len(), 63);
+    }
+}

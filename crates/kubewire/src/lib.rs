@@ -1,0 +1,26 @@
+//! Serving the Kubernetes wire format over handlers that are plugged in.
+//!
+//! What flows in: HTTP requests in the shape that `kubectl`, client-go and kube-rs send. What flows out: the answers that
+//! they expect: discovery, OpenAPI, lists, watches, tables, `Status` errors. What this crate does not know: where objects
+//! live. Each kind is a [`Resource`]; the embedded control plane plugs in its store, the hub its event log.
+//!
+//! One request goes: [`server`] (connection) → [`service`] (route, authenticate, authorise, dispatch) → a [`Resource`] from
+//! the [`catalog`] → back through content negotiation (JSON, Table, metadata only) → the client.
+//!
+//! Why a crate of its own: the hub's gateway and the embedded API server must speak exactly the same dialect, and neither
+//! may import the other.
+
+pub mod auth;
+pub mod catalog;
+pub mod error;
+pub mod options;
+pub mod resource;
+pub mod selector;
+pub mod watch;
+
+pub use auth::{Attributes, Authenticator, Authorizer, Decision, User};
+pub use catalog::Catalog;
+pub use error::{ApiError, ApiResult};
+pub use options::{DeleteOptions, ListOptions, Payload, WatchOptions, WriteOptions};
+pub use resource::{Column, Context, Key, List, Resource, ResourceInfo, Subresource, Verb, Written};
+pub use watch::{EventKind, WatchEvent, WatchStream};
