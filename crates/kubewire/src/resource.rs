@@ -302,6 +302,12 @@ pub trait Resource: Send + Sync + 'static {
         None
     }
 
+    /// The cells of `object` in a Table, one for each of [`ResourceInfo::columns`], where they are not simply the values at the
+    /// columns' paths (e.g. the number of keys of a Secret). `None`: they are.
+    fn table_cells(&self, _object: &Value) -> Option<Vec<Value>> {
+        None
+    }
+
     /// The error for what this resource does not do.
     fn refuse(&self, what: &str) -> ApiError {
         ApiError::method_not_allowed(format!("{} is not supported on {}", what, self.info().plural))
