@@ -1,2 +1,69 @@
-//! placeholder
-fn main() {}
+//! Developer commands: `cargo xtask test` is the one test command. Each command is a module; this file only names them.
+
+mod checks;
+mod fuzz;
+mod kubectl;
+mod step;
+mod tools;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::step::{cargo, run, step};
+
+/// Developer commands of Roadstead.
+#[derive(Parser)]
+#[command(name = "cargo xtask", disable_version_flag = true)]
+enum Xtask {
+    /// Install what the tests need, then check form, lints and dependencies, and run every test.
+    Test {
+        /// Arguments for `cargo test`, e.g. a test's name.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Install what the tests need, and print the environment that they want, for `eval`.
+    Tools,
+    /// Check dependencies: banned crates, licences, sources, and advisories if they can be fetched.
+    Deny {
+        /// Install cargo-deny first if it is missing (some minutes).
+        #[arg(long)]
+        install: bool,
+    },
+    /// Build and run the benchmarks.
+    Bench {
+        /// Arguments for the benchmark program.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Build the fuzz targets and run each for a bounded time.
+    Fuzz {
+        /// Targets; all if none is named.
+        names: Vec<String>,
+        /// Seconds for each.
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+    },
+}
+
+fn main() -> Result<()> {
+    match Xtask::parse() {
+        Xtask::Test { arguments } => checks::test(&arguments),
+        Xtask::Tools => {
+            for (name, value) in tools::provide()?.env() {
+                println!("export {name}='{}'", value.display());
+            }
+            Ok(())
+        }
+        Xtask::Deny { install } => {
+            if install {
+                checks::install_deny()?;
+            }
+            checks::deny()
+        }
+        Xtask::Bench { arguments } => {
+            step("build roadstead", || run(cargo().args(["build", "--release", "-p", "roadstead"])))?;
+            step("bench", || run(cargo().args(["run", "--release", "-p", "roadstead-bench", "--"]).args(&arguments)))
+        }
+        Xtask::Fuzz { names, seconds } => fuzz::fuzz(&names, seconds),
+    }
+}

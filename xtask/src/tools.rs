@@ -1,0 +1,127 @@
+//! What the tests need beside Rust: programs of the system, kubectl, and npm packages with recorded deliveries.
+//!
+//! In: a bare Debian machine. Out: the environment for the tests (`ROADSTEAD_TOOLS`, `KUBECTL`). What is fetched or built goes to
+//! a cache outside the checkout, so that cleaning the checkout costs nothing. Every step looks first and does only what is missing.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::kubectl;
+use crate::step::{on_path, output, root, run, step};
+
+/// Programs and the Debian packages that bring them.
+const PROGRAMS: [(&str, &str); 9] = [
+    ("cc", "build-essential"),
+    ("c++", "build-essential"),
+    ("git", "git"),
+    ("curl", "curl"),
+    ("openssl", "openssl"),
+    ("docker-registry", "docker-registry"),
+    ("skopeo", "skopeo"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+];
+
+/// What the tests are told about their tools.
+pub struct Tools {
+    /// The cache: `npm/node_modules` is in it, and kubectl if it had to be built.
+    pub directory: PathBuf,
+    /// A kubectl that is new enough.
+    pub kubectl: PathBuf,
+}
+
+impl Tools {
+    /// Environment variables for the tests.
+    pub fn env(&self) -> [(&'static str, &Path); 2] {
+        [("ROADSTEAD_TOOLS", &self.directory), ("KUBECTL", &self.kubectl)]
+    }
+}
+
+/// Makes sure that everything is there. The cache is `$ROADSTEAD_TOOLS`, or `~/.cache/roadstead-tools`.
+pub fn provide() -> Result<Tools> {
+    let directory = cache_directory()?;
+    std::fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    step("programs of the system", || system_packages(&PROGRAMS))?;
+    let kubectl = step("kubectl", || kubectl::provide(&directory))?;
+    step("npm packages", || npm_packages(&directory))?;
+    Ok(Tools { directory, kubectl })
+}
+
+fn cache_directory() -> Result<PathBuf> {
+    if let Some(directory) = std::env::var_os("ROADSTEAD_TOOLS") {
+        return Ok(std::path::absolute(directory)?);
+    }
+    let home =
+        std::env::var_os("HOME").context("neither ROADSTEAD_TOOLS nor HOME is set: no place for the tools' cache")?;
+    Ok(Path::new(&home).join(".cache/roadstead-tools"))
+}
+
+/// Installs the packages whose programs are missing; says what to install where that is not allowed.
+pub fn system_packages(programs: &[(&str, &str)]) -> Result<()> {
+    let missing = packages_for(programs, on_path);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    let is_root = output(Command::new("id").arg("-u")).is_ok_and(|id| id == "0");
+    if !is_root || !on_path("apt-get") {
+        bail!("programs are missing. As root, run: apt-get install {list}");
+    }
+    eprintln!("    installing {list}");
+    let apt = |args: &[&str]| {
+        let mut command = Command::new("apt-get");
+        // Packages with a service must not start it: the tests start their own, on free ports.
+        run(command.args(args).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1"))
+    };
+    apt(&["update", "-qq"])?;
+    let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    args.extend(&missing);
+    apt(&args)
+}
+
+fn packages_for<'a>(programs: &[(&str, &'a str)], present: impl Fn(&str) -> bool) -> Vec<&'a str> {
+    let mut packages: Vec<&str> =
+        programs.iter().filter(|(name, _)| !present(name)).map(|(_, package)| *package).collect();
+    packages.dedup();
+    packages
+}
+
+/// Installs the packages of `xtask/npm` into the cache, as its lock file says; a stamp tells when that was done.
+fn npm_packages(directory: &Path) -> Result<()> {
+    let (source, target) = (root().join("xtask/npm"), directory.join("npm"));
+    let lock = std::fs::read_to_string(source.join("package-lock.json"))?;
+    let stamp = target.join("installed");
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == lock) {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&target)?;
+    for file in ["package.json", "package-lock.json"] {
+        std::fs::copy(source.join(file), target.join(file))?;
+    }
+    run(Command::new("npm")
+        .args(["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .current_dir(&target))?;
+    std::fs::write(stamp, lock)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_missing_package_is_named_once() {
+        let programs = [("cc", "build-essential"), ("c++", "build-essential"), ("git", "git")];
+        assert_eq!(packages_for(&programs, |_| false), ["build-essential", "git"]);
+        assert_eq!(packages_for(&programs, |name| name == "git"), ["build-essential"]);
+        assert!(packages_for(&programs, |_| true).is_empty());
+    }
+
+    #[test]
+    fn the_lock_file_names_no_host() {
+        let lock = std::fs::read_to_string(root().join("xtask/npm/package-lock.json")).unwrap();
+        assert!(!lock.contains("://"), "run npm with --omit-lockfile-registry-resolved");
+    }
+}
