@@ -15,6 +15,10 @@ pub const LABEL_TYPE: &str = "roadstead.dev/type";
 pub const ANNOTATION_EVENT: &str = "roadstead.dev/event";
 /// Annotation on a DeadLetter that asks the agent to try again.
 pub const ANNOTATION_REPLAY: &str = "roadstead.dev/replay";
+/// Annotation on a workload whose images triggers set: for each container the event that set it last, as JSON.
+pub const ANNOTATION_SET_IMAGE: &str = "roadstead.dev/set-image";
+/// Label on what a trigger created: the trigger's name, as [`label_value`] makes it.
+pub const LABEL_TRIGGER: &str = "roadstead.dev/trigger";
 
 /// Prefix of subscribers' tokens: `rsub_` and 43 characters of unpadded base64url (256 random bits).
 pub const TOKEN_PREFIX: &str = "rsub_";

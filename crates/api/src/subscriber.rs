@@ -1,5 +1,7 @@
 //! `Subscriber`: a cluster, device or application that may watch endpoints.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -75,6 +77,10 @@ pub struct SubscriberStatus {
     /// Version of its agent. Written by the subscriber.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_version: Option<String>,
+    /// The agents that use this identity, by a random id of each process. More than one is possible, but each acts on every event.
+    /// Written by the subscriber.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub agents: BTreeMap<String, AgentSeen>,
     /// How far it is. Written by the subscriber, at most once a second.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub positions: Vec<Position>,
@@ -85,6 +91,18 @@ pub struct SubscriberStatus {
     /// Generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+}
+
+/// One running agent.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentSeen {
+    /// Its version.
+    #[serde(default)]
+    pub version: String,
+    /// When it last reported, RFC 3339.
+    #[serde(default)]
+    pub last_seen: String,
 }
 
 /// How far a subscriber is with one endpoint.

@@ -57,6 +57,10 @@ pub struct TriggerSpec {
     /// How long a failing action is tried.
     #[serde(default)]
     pub retry: Retry,
+    /// Events that are acted on at the same time; those that must keep their order never are. Default 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 64").message("must be between 1 and 64"))]
+    pub concurrency: Option<u32>,
     /// Where a new trigger starts: `now` (default) or `earliest` retained event.
     #[serde(default)]
     pub start: Start,
@@ -98,6 +102,9 @@ pub struct Forward {
     /// Headers to add or replace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers_from: Option<HeadersFrom>,
+    /// Secret of the trigger's namespace with the receiver's CA certificates under `ca.crt`. Default: the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_ref: Option<SecretRef>,
 }
 
 fn default_timeout() -> String {
@@ -245,6 +252,9 @@ impl Default for Retry {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct TriggerStatus {
+    /// `hub/namespace/name` of the endpoint that the position belongs to; with another one the trigger starts as new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Position in the hub's log up to which every event is done (acted on, filtered or dead-lettered).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<String>,
@@ -260,9 +270,21 @@ pub struct TriggerStatus {
     /// Attempts that failed.
     #[serde(default)]
     pub failed: u64,
-    /// Events given up on, as DeadLetters.
+    /// Events that needed nothing: not matched by the filter, or nothing to change.
+    #[serde(default)]
+    pub skipped: u64,
+    /// Events given up on that are there as DeadLetters now.
     #[serde(default)]
     pub dead_letters: u64,
+    /// DeadLetters that were removed because the trigger had too many; the oldest go first.
+    #[serde(default)]
+    pub dead_letters_dropped: u64,
+    /// Events that the hub had removed before they were read.
+    #[serde(default)]
+    pub missed: u64,
+    /// Events that have been read and are not done yet.
+    #[serde(default)]
+    pub lag: u64,
     /// The last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_result: Option<TriggerResult>,
@@ -298,6 +320,7 @@ pub struct TriggerResult {
     namespaced,
     shortname = "dl",
     category = "roadstead",
+    status = "DeadLetterStatus",
     derive = "PartialEq",
     derive = "Default",
     doc = "An event that a trigger gave up on.",
@@ -321,4 +344,29 @@ pub struct DeadLetterSpec {
     pub attempts: u32,
     /// Why it failed last; without secrets.
     pub reason: String,
+    /// The provider's event type, e.g. `push`.
+    #[serde(default, rename = "type", skip_serializing_if = "String::is_empty")]
+    pub event_type: String,
+    /// What the event is about, e.g. `octo/shop refs/heads/main`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subject: String,
+    /// When it was given up on, RFC 3339.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub failed_at: String,
+}
+
+/// What became of a DeadLetter's replays. One that succeeds removes the DeadLetter.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetterStatus {
+    /// Value of the annotation `roadstead.dev/replay` that was acted on last; another value asks again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_replay: Option<String>,
+    /// `Replayed` is False with the reason: `Failed`, or `EventGone` when the hub no longer has the event.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// Generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
 }

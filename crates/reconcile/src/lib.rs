@@ -1,1 +1,16 @@
-//! placeholder
+//! What all controllers share, and no more.
+//!
+//! Flows in: observations (conditions as they are, errors, the clock) and a `kube::Client`. Flows out: the next condition, the
+//! next delay, one patch or one Event. Decisions are plain functions over values; the few functions that talk to an API
+//! server say so.
+
+pub mod backoff;
+pub mod conditions;
+pub mod pace;
+pub mod parse;
+pub mod patch;
+pub mod recorder;
+
+pub use backoff::Backoff;
+pub use pace::Pace;
+pub use recorder::Recorder;
