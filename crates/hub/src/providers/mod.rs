@@ -1,0 +1,122 @@
+//! What a verified delivery says, in the few fields that all git hosts and all registries share.
+//!
+//! In: the raw request. Out: a [`Reading`]: the sender's event type, the ids that make a redelivery recognisable, and for each
+//! change a `GitChange` or an `ImageChange`. One file for each provider; none does any I/O, and none fails: a body that
+//! cannot be read is one change without normalised fields, since a signed delivery is worth keeping whatever it holds.
+//!
+//! Bodies may be 25 MiB and hostile. Only the fields that are needed are taken, by structs that skip the rest without building
+//! it (`json`); every string is cut, every list is bounded, nesting costs no stack.
+
+mod generic;
+mod github;
+mod json;
+mod standard;
+
+use std::fmt::Write as _;
+
+use ring::digest;
+use roadstead_api::endpoint::{Provider, Verify};
+use roadstead_api::event::{GitChange, ImageChange};
+
+use crate::incoming::Incoming;
+
+/// Changes taken from one delivery. More than that is one event without fields, and `malformed` says so.
+pub const MAX_CHANGES: usize = 64;
+
+/// Commits taken from one push.
+pub const MAX_COMMITS: usize = 20;
+
+/// What a delivery says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// The provider only tries whether the URL works.
+    pub ping: bool,
+    /// At least one.
+    pub changes: Vec<Change>,
+    /// Why the body could not be read, for people. The delivery is kept all the same.
+    pub malformed: Option<String>,
+}
+
+/// One thing that happened; becomes one event.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Change {
+    /// The provider's id, stable over redeliveries. None: the provider has none, every POST is news.
+    pub id: Option<String>,
+    /// The provider's event type, e.g. `push`. At most 128 characters, never empty.
+    pub kind: String,
+    /// When it is about a git repository.
+    pub git: Option<GitChange>,
+    /// When it is about an image.
+    pub image: Option<ImageChange>,
+    /// The payload alone is no reason to act, even from a proven sender: it lacks the digest, or its provider cannot sign.
+    /// Confirm it at the configured registry (`registry_api`) before anybody acts on it.
+    pub hint: bool,
+}
+
+impl Reading {
+    /// One change.
+    fn one(change: Change) -> Reading {
+        Reading { changes: vec![change], ..Reading::default() }
+    }
+
+    /// One change without fields, because the body could not be read.
+    fn unreadable(id: Option<String>, kind: &str, why: impl Into<String>) -> Reading {
+        let change = Change { id, kind: kind.to_owned(), ..Change::default() };
+        Reading { changes: vec![change], malformed: Some(why.into()), ..Reading::default() }
+    }
+
+    /// The ids of the events, in the order of `changes`. `random` stands in where the provider has none; several changes
+    /// without an id of their own share it as `<random>/0`, `<random>/1`.
+    pub fn ids(&self, random: &str) -> Vec<String> {
+        let several = self.changes.len() > 1;
+        let id = |(index, change): (usize, &Change)| match &change.id {
+            Some(id) => id.clone(),
+            None if several => format!("{random}/{index}"),
+            None => random.to_owned(),
+        };
+        self.changes.iter().enumerate().map(id).collect()
+    }
+}
+
+/// Reads a delivery. `settings` is `spec.verify`, which tells where a generic sender puts id and type.
+pub fn read(provider: Provider, settings: Option<&Verify>, incoming: &Incoming<'_>) -> Reading {
+    match provider {
+        Provider::Github => github::read(incoming),
+        Provider::Standard => standard::read(incoming),
+        _ => generic::read(settings, incoming),
+    }
+}
+
+/// An id from a header or body, fit to be stored and shown: as it is when it is short and plain, else its SHA-256.
+fn id(text: &str) -> Option<String> {
+    let text = text.trim();
+    match text {
+        "" => None,
+        _ if text.len() <= 256 && text.bytes().all(|byte| byte.is_ascii_graphic()) => Some(text.to_owned()),
+        _ => Some(synthetic_id(&[text])),
+    }
+}
+
+/// An id made from what tells one event from another, where the payload has no id. Parts are length-prefixed: two different
+/// lists never give one id.
+fn synthetic_id(parts: &[&str]) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    let mut id = String::from("sha256:");
+    for byte in context.finish().as_ref() {
+        let _ = write!(id, "{byte:02x}");
+    }
+    id
+}
+
+/// An event type, or `unknown` where there is none.
+fn kind(text: &str) -> String {
+    let text: String = text.trim().chars().filter(|c| !c.is_control()).take(128).collect();
+    if text.is_empty() { "unknown".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests;
