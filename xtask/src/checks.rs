@@ -27,7 +27,7 @@ pub fn install_deny() -> Result<()> {
     if on_path("cargo-deny") {
         return Ok(());
     }
-    step("install cargo-deny", || run(cargo().args(["install", "--locked", "cargo-deny", "--version", "0.19"])))
+    step("install cargo-deny", || run(cargo().args(["install", "--locked", "cargo-deny", "--version", "0.20"])))
 }
 
 /// Dependencies against `deny.toml`; advisories only where their database can be had.

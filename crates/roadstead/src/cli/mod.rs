@@ -1,0 +1,76 @@
+//! The command line: one file for each verb, and what they share.
+//!
+//! In: arguments, environment, a control plane's answers. Out: stdout is the one answer (a URL, a table, JSON), stderr is
+//! everything else (progress, diagnostics), and the exit code says how it ended (`failure`). Verbs that only talk to a control plane
+//! run on one thread; roles (`up`, `hub`, `agent`) bring a runtime of their own.
+
+mod change;
+mod completion;
+mod config;
+mod connect;
+mod failure;
+mod output;
+mod subscriber;
+mod version;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+/// From git push to production, on every cluster you own.
+#[derive(Parser)]
+#[command(name = "roadstead", version, after_long_help = failure::EXIT_CODES, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Who may watch which endpoints, and with which token.
+    Subscriber(subscriber::Args),
+    /// Show which control plane is used, and why.
+    Config(config::Args),
+    /// Print a completion script for a shell.
+    Completion(completion::Args),
+    /// Print the version of this program and, if one is reachable, of the control plane.
+    Version(version::Args),
+}
+
+/// Parses the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // One provider for all TLS of the process; a second installation would only mean that it is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match run(cli.verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}
+
+fn run(verb: Verb) -> Result<()> {
+    match verb {
+        Verb::Subscriber(args) => client(subscriber::run(args)),
+        Verb::Config(args) => config::run(args),
+        Verb::Completion(args) => completion::run(&args),
+        Verb::Version(args) => client(version::run(args)),
+    }
+}
+
+/// Runs a verb that only talks to a control plane.
+fn client(verb: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    runtime.block_on(verb)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_tree_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,93 @@
+//! The kubeconfig that a subscriber is given: it reaches the hub's listener and nothing else.
+//!
+//! Where the hub is, the hub itself publishes in a ConfigMap: `url` (https) and `ca.crt`, the latter only if its certificate comes
+//! from an authority of its own.
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use crate::cli::failure::Failure;
+use crate::cli::output::{Format, Output, emit};
+
+/// Where the hub publishes its address.
+const NAMESPACE: &str = "roadstead-system";
+const NAME: &str = "roadstead-hub";
+
+/// How the hub is reached.
+pub struct Hub {
+    url: String,
+    ca: Option<String>,
+}
+
+impl Hub {
+    /// Reads what the hub publishes.
+    pub async fn find(client: &Client) -> Result<Hub> {
+        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
+        let map = maps
+            .get_opt(NAME)
+            .await
+            .with_context(|| format!("cannot read ConfigMap {NAMESPACE}/{NAME}, where the hub tells its address"))?;
+        let mut data = map.and_then(|map| map.data).unwrap_or_default();
+        let url = data.remove("url").ok_or_else(|| {
+            Failure::NotFound(format!(
+                "ConfigMap {NAMESPACE}/{NAME} has no `url`: is the hub running on this control plane?"
+            ))
+        })?;
+        Ok(Hub { url, ca: data.remove("ca.crt") })
+    }
+
+    /// The kubeconfig, as data.
+    pub fn kubeconfig(&self, name: &str, namespace: &str, token: &str) -> Value {
+        let mut cluster = json!({"server": self.url});
+        if let Some(ca) = &self.ca {
+            cluster["certificate-authority-data"] = STANDARD.encode(ca).into();
+        }
+        json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": NAME, "cluster": cluster}],
+            "users": [{"name": name, "user": {"token": token}}],
+            "contexts": [{"name": name, "context": {"cluster": NAME, "user": name, "namespace": namespace}}],
+            "current-context": name,
+        })
+    }
+}
+
+/// Refuses forms of output that would swallow the token, before anything is changed.
+pub fn check(output: Output) -> Result<()> {
+    if output.format == Format::Name {
+        anyhow::bail!("`-o name` would lose the token, which is shown only once: use yaml or json");
+    }
+    Ok(())
+}
+
+/// Prints it: YAML unless JSON is asked for.
+pub fn print(kubeconfig: &Value, output: Output) -> Result<()> {
+    emit(&match output.format {
+        Format::Json => serde_json::to_string_pretty(kubeconfig)? + "\n",
+        _ => serde_saphyr::to_string(kubeconfig).context("cannot write YAML")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::config::{KubeConfigOptions, Kubeconfig};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn clients_read_it() {
+        let hub = Hub { url: "https://hub.example.com:7080".into(), ca: None };
+        let yaml = serde_saphyr::to_string(&hub.kubeconfig("edge-1", "shop", "rsub_x")).unwrap();
+        let options = KubeConfigOptions::default();
+        let config =
+            kube::Config::from_custom_kubeconfig(Kubeconfig::from_yaml(&yaml).unwrap(), &options).await.unwrap();
+        assert_eq!(config.cluster_url, "https://hub.example.com:7080");
+        assert_eq!(config.default_namespace, "shop");
+        assert!(config.auth_info.token.is_some());
+    }
+}
