@@ -1,3 +1,4 @@
 //! placeholder
+pub mod authn;
 pub mod authz;
 pub mod objects;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use roadstead_kubewire::Key;
 use serde_json::Value;
+use tokio::sync::watch;
 
 /// Reads committed objects. Objects carry `apiVersion` and `kind`.
 pub trait Objects: Send + Sync + 'static {
@@ -19,6 +20,9 @@ pub trait Objects: Send + Sync + 'static {
 
     /// Moves with every committed change to objects of a kind. Only equality means anything.
     fn version(&self, group: &str, plural: &str) -> u64;
+
+    /// Wakes after committed changes to objects of a kind; closed when there will be none any more.
+    fn changes(&self, group: &str, plural: &str) -> watch::Receiver<u64>;
 }
 
 /// A string at a JSON pointer, or the empty string.
@@ -39,12 +43,17 @@ pub(crate) mod memory {
 
     use super::*;
 
-    type Kind = (String, String);
+    /// The objects of one kind, and the count of changes to them.
+    #[derive(Default)]
+    struct Kind {
+        version: watch::Sender<u64>,
+        objects: BTreeMap<Key, Arc<Value>>,
+    }
 
     /// Objects in a map.
     #[derive(Default)]
     pub struct Memory {
-        kinds: Mutex<BTreeMap<Kind, (u64, BTreeMap<Key, Arc<Value>>)>>,
+        kinds: Mutex<BTreeMap<(String, String), Kind>>,
     }
 
     fn key_of(object: &Value) -> Key {
@@ -52,37 +61,45 @@ pub(crate) mod memory {
     }
 
     impl Memory {
+        fn with<T>(&self, group: &str, plural: &str, work: impl FnOnce(&mut Kind) -> T) -> T {
+            work(self.kinds.lock().unwrap().entry((group.into(), plural.into())).or_default())
+        }
+
         /// Puts `object` under its own namespace and name.
         pub fn put(&self, group: &str, plural: &str, object: Value) {
-            let mut kinds = self.kinds.lock().unwrap();
-            let (version, objects) = kinds.entry((group.into(), plural.into())).or_default();
-            *version += 1;
-            objects.insert(key_of(&object), Arc::new(object));
+            self.with(group, plural, |kind| {
+                kind.objects.insert(key_of(&object), Arc::new(object));
+                kind.version.send_modify(|version| *version += 1);
+            });
         }
 
         /// Removes an object.
         pub fn remove(&self, group: &str, plural: &str, key: &Key) {
-            let mut kinds = self.kinds.lock().unwrap();
-            let (version, objects) = kinds.entry((group.into(), plural.into())).or_default();
-            *version += 1;
-            objects.remove(key);
+            self.with(group, plural, |kind| {
+                kind.objects.remove(key);
+                kind.version.send_modify(|version| *version += 1);
+            });
         }
     }
 
     impl Objects for Memory {
         fn get(&self, group: &str, plural: &str, key: &Key) -> Option<Arc<Value>> {
-            self.kinds.lock().unwrap().get(&(group.into(), plural.into()))?.1.get(key).cloned()
+            self.with(group, plural, |kind| kind.objects.get(key).cloned())
         }
 
         fn list(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Value>> {
-            let kinds = self.kinds.lock().unwrap();
-            let Some((_, objects)) = kinds.get(&(group.into(), plural.into())) else { return Vec::new() };
             let wanted = |key: &Key| namespace.is_none_or(|namespace| key.namespace == namespace);
-            objects.iter().filter(|(key, _)| wanted(key)).map(|(_, object)| object.clone()).collect()
+            self.with(group, plural, |kind| {
+                kind.objects.iter().filter(|(key, _)| wanted(key)).map(|(_, object)| object.clone()).collect()
+            })
         }
 
         fn version(&self, group: &str, plural: &str) -> u64 {
-            self.kinds.lock().unwrap().get(&(group.into(), plural.into())).map_or(0, |(version, _)| *version)
+            self.with(group, plural, |kind| *kind.version.borrow())
+        }
+
+        fn changes(&self, group: &str, plural: &str) -> watch::Receiver<u64> {
+            self.with(group, plural, |kind| kind.version.subscribe())
         }
     }
 }
