@@ -1,4 +1,21 @@
-//! placeholder
+//! The embedded control plane: a Kubernetes API over one SQLite file, as a library.
+//!
+//! What flows in: requests that `kubewire` has parsed and authorised, and in-process calls through a `Handle`. What flows
+//! out: objects, watch events, and a file that survives a kill at any moment.
+//!
+//! The layers only look down:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `server`, `handle` | open everything, hand out clients, serve |
+//! | `crd` | CustomResourceDefinitions become served resources |
+//! | `registry` | what a Kubernetes resource does (create, update, patch, delete, list, watch), over the store |
+//! | [`store`] | durable objects, resourceVersions, change history |
+//! | `pki`, `kubeconfig` | certificates and the administrator's way in |
+//!
+//! Why a library first: tests open a whole control plane in memory in milliseconds, and `up` is only one more caller.
+
 pub mod authn;
 pub mod authz;
 pub mod objects;
+pub mod store;
