@@ -2,85 +2,22 @@
 //!
 //! Type in `X-GitHub-Event`, id in `X-GitHub-Delivery` (the same on redelivery), body JSON or a form with the JSON in `payload`.
 //! Source: docs.github.com, "Webhook events and payloads". The container registry's pushes come as `registry_package` or, newer,
-//! `package`. Every event with a repository gets `git` with the repository and who did it; those about a ref or a commit, more.
+//! `package`.
 
-use std::borrow::Cow;
-
-use roadstead_api::event::{GitChange, GitCommit, ImageChange};
+use roadstead_api::event::ImageChange;
 use serde::Deserialize;
 
-use super::json::{self, List, Object, Text};
-use super::{Change, MAX_COMMITS, Reading, id, kind};
-use crate::incoming::{FORM, Incoming, form_payload};
-
-/// Longest line of a commit's message that is kept, in characters.
-pub(super) const MAX_MESSAGE: usize = 200;
+use super::forge::{self, Person};
+use super::json::{self, Object, Text};
+use super::{Reading, id, kind};
+use crate::incoming::Incoming;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Body {
-    r#ref: Text,
-    ref_type: Text,
-    before: Text,
-    after: Text,
-    compare: Text,
-    commits: List<Object<Commit>, MAX_COMMITS>,
-    repository: Object<Repository>,
-    pusher: Object<Named>,
-    sender: Object<Login>,
-    pull_request: Object<PullRequest>,
-    release: Object<Release>,
     registry_package: Object<Package>,
     package: Object<Package>,
-}
-
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
-struct Commit {
-    id: Text,
-    message: Text,
-    author: Object<Named>,
-}
-
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
-struct Repository {
-    full_name: Text,
-    html_url: Text,
-}
-
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
-struct Named {
-    name: Text,
-}
-
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
-struct Login {
-    login: Text,
-}
-
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
-struct PullRequest {
-    number: Text,
-    html_url: Text,
-    base: Object<End>,
-    head: Object<End>,
-}
-
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
-struct End {
-    sha: Text,
-}
-
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
-struct Release {
-    tag_name: Text,
-    html_url: Text,
+    sender: Object<Person>,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -88,7 +25,7 @@ struct Release {
 struct Package {
     name: Text,
     package_type: Text,
-    owner: Object<Login>,
+    owner: Object<Person>,
     package_version: Object<Version>,
 }
 
@@ -116,83 +53,17 @@ struct Tag {
 pub(super) fn read(incoming: &Incoming<'_>) -> Reading {
     let id = incoming.header("x-github-delivery").and_then(id);
     let kind = kind(incoming.header("x-github-event").unwrap_or_default());
-    let document = if incoming.is(FORM) {
-        form_payload(incoming.body).map(Cow::Owned)
-    } else {
-        Some(Cow::Borrowed(incoming.body.as_ref()))
-    };
-    let Some(document) = document else {
-        return Reading::unreadable(id, &kind, "the body is a form without the field payload");
-    };
-    let mut reading = match json::root::<Body>(&document) {
-        Err(why) => Reading::unreadable(id, &kind, why),
-        Ok(body) => {
-            let (git, image) = (git(&kind, &body), image(&kind, &body));
-            Reading::one(Change { id, git, image, kind: kind.clone(), hint: false })
-        }
-    };
-    reading.ping = kind == "ping";
-    reading
-}
-
-fn git(kind: &str, body: &Body) -> Option<GitChange> {
-    let repository = body.repository.0.as_ref()?;
-    let sender = body.sender.get().login.0;
-    let mut git = GitChange {
-        repository: repository.full_name.0.clone(),
-        author: sender.clone(),
-        url: repository.html_url.0.clone(),
-        ..GitChange::default()
-    };
-    match kind {
-        "push" => {
-            git.reference = body.r#ref.0.clone();
-            git.before = body.before.0.clone();
-            git.after = body.after.0.clone();
-            git.url = body.compare.0.clone();
-            let pusher = body.pusher.get().name.0;
-            git.author = if pusher.is_empty() { sender } else { pusher };
-            git.commits = body.commits.items.iter().map(commit).collect();
-        }
-        "create" | "delete" => git.reference = full_ref(&body.ref_type, &body.r#ref),
-        "release" => {
-            let release = body.release.get();
-            git.reference = full_ref("tag", &release.tag_name);
-            git.url = release.html_url.0;
-        }
-        _ => {
-            if let Some(pull_request) = &body.pull_request.0 {
-                git.reference = format!("refs/pull/{}/head", &*pull_request.number);
-                git.before = pull_request.base.get().sha.0;
-                git.after = pull_request.head.get().sha.0;
-                git.url = pull_request.html_url.0.clone();
-            }
-        }
-    }
-    Some(git)
-}
-
-fn commit(commit: &Object<Commit>) -> GitCommit {
-    let commit = commit.get();
-    GitCommit { message: commit.message.line(MAX_MESSAGE), id: commit.id.0, author: commit.author.get().name.0 }
-}
-
-fn full_ref(ref_type: &str, name: &str) -> String {
-    match ref_type {
-        _ if name.is_empty() => String::new(),
-        "tag" => format!("refs/tags/{name}"),
-        "branch" => format!("refs/heads/{name}"),
-        _ => name.to_owned(),
-    }
+    let ping = kind == "ping";
+    Reading { ping, ..forge::read(incoming, id, kind, image) }
 }
 
 /// The image of a container package. A version without a tag (one platform of an image, or an attestation) keeps an empty tag.
-fn image(kind: &str, body: &Body) -> Option<ImageChange> {
-    let package = match kind {
-        "registry_package" => body.registry_package.0.as_ref()?,
-        "package" => body.package.0.as_ref()?,
-        _ => return None,
-    };
+fn image(kind: &str, document: &[u8]) -> Option<ImageChange> {
+    if kind != "registry_package" && kind != "package" {
+        return None;
+    }
+    let body: Body = json::root(document).ok()?;
+    let package = body.registry_package.0.or(body.package.0)?;
     if !["container", "docker"].iter().any(|kind| package.package_type.eq_ignore_ascii_case(kind)) {
         return None;
     }
@@ -219,6 +90,8 @@ fn image(kind: &str, body: &Body) -> Option<ImageChange> {
 
 #[cfg(test)]
 mod tests {
+    use roadstead_api::event::{GitChange, GitCommit};
+
     use super::super::tests::Delivery;
     use super::*;
 

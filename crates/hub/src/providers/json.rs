@@ -17,15 +17,17 @@ pub(super) const MAX_TEXT: usize = 1024;
 
 /// Reads the root object. The error names line and column, never content.
 pub(super) fn root<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
-    match serde_json::from_slice::<Object<T>>(body) {
-        Ok(Object(Some(root))) => Ok(root),
-        Ok(Object(None)) => Err("the body is JSON, but not an object".to_owned()),
-        Err(error) => Err(describe(&error)),
-    }
+    let Object(root) = document(body)?;
+    root.ok_or_else(|| "the body is JSON, but not an object".to_owned())
+}
+
+/// Reads a document of any type.
+pub(super) fn document<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| describe(&error))
 }
 
 /// What is wrong with a document, without quoting it.
-pub(super) fn describe(error: &serde_json::Error) -> String {
+fn describe(error: &serde_json::Error) -> String {
     let what = match error.classify() {
         serde_json::error::Category::Data => "has a key twice",
         serde_json::error::Category::Eof => "ends too early",
@@ -96,7 +98,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 pub(super) struct List<T, const MAX: usize> {
     /// The elements kept.
     pub(super) items: Vec<T>,
-    #[cfg_attr(not(test), expect(dead_code, reason = "for providers with several changes in a delivery"))]
     /// How many there were.
     pub(super) total: usize,
 }
@@ -110,6 +111,21 @@ impl<T, const MAX: usize> Default for List<T, MAX> {
 impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Any(ListVisitor::<T, MAX>(PhantomData)))
+    }
+}
+
+/// Names: the strings of an array, or the keys of an object; at most `MAX`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names<const MAX: usize> {
+    /// The names kept.
+    pub(super) items: Vec<String>,
+    /// How many there were.
+    pub(super) total: usize,
+}
+
+impl<'de, const MAX: usize> Deserialize<'de> for Names<MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Any(NamesVisitor::<MAX>))
     }
 }
 
@@ -224,6 +240,28 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Take<'de> for ListVisitor<T, MA
     }
 }
 
+struct NamesVisitor<const MAX: usize>;
+
+impl<'de, const MAX: usize> Take<'de> for NamesVisitor<MAX> {
+    type Value = Names<MAX>;
+
+    fn array<A: SeqAccess<'de>>(self, array: A) -> Result<Names<MAX>, A::Error> {
+        let list = ListVisitor::<Text, MAX>(PhantomData).array(array)?;
+        Ok(Names { items: list.items.into_iter().map(|text| text.0).collect(), total: list.total })
+    }
+
+    fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Names<MAX>, A::Error> {
+        let mut names = Names::default();
+        while let Some((Text(name), IgnoredAny)) = object.next_entry()? {
+            names.total += 1;
+            if names.items.len() < MAX {
+                names.items.push(name);
+            }
+        }
+        Ok(names)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
@@ -236,6 +274,7 @@ mod tests {
         text: Text,
         object: Object<Inner>,
         list: List<Object<Inner>, 2>,
+        names: Names<2>,
     }
 
     #[derive(Debug, Default, Clone, Deserialize)]
@@ -247,7 +286,7 @@ mod tests {
     #[test]
     fn a_value_of_another_type_counts_as_absent() {
         for value in ["null", "true", "1", "-1.5", "\"x\"", "[]", "[[1],{}]", "{}", "{\"name\":[{}]}"] {
-            for field in ["text", "object", "list"] {
+            for field in ["text", "object", "list", "names"] {
                 let body = format!("{{\"{field}\":{value},\"other\":{value}}}");
                 root::<Doc>(body.as_bytes()).unwrap_or_else(|error| panic!("{body}: {error}"));
             }
@@ -256,6 +295,10 @@ mod tests {
         assert_eq!(&*doc.text, "42");
         assert_eq!(&*doc.object.get().name, "");
         assert_eq!((doc.list.items.len(), doc.list.total), (2, 3));
+        for names in [r#"["a","b","c"]"#, r#"{"a":1,"b":[],"c":{}}"#] {
+            let doc: Doc = root(format!(r#"{{"names":{names}}}"#).as_bytes()).unwrap();
+            assert_eq!((doc.names.items, doc.names.total), (vec!["a".to_owned(), "b".to_owned()], 3));
+        }
     }
 
     #[test]

@@ -7,10 +7,22 @@
 //! Bodies may be 25 MiB and hostile. Only the fields that are needed are taken, by structs that skip the rest without building
 //! it (`json`); every string is cut, every list is bounded, nesting costs no stack.
 
+mod acr;
+mod bitbucket;
+mod cloudevents;
+mod distribution;
+mod dockerhub;
+mod forge;
+mod forgejo;
 mod generic;
+mod gitea;
 mod github;
+mod gitlab;
+mod harbor;
 mod json;
+mod quay;
 mod standard;
+mod zot;
 
 use std::fmt::Write as _;
 
@@ -18,6 +30,7 @@ use ring::digest;
 use roadstead_api::endpoint::{Provider, Verify};
 use roadstead_api::event::{GitChange, ImageChange};
 
+pub use self::cloudevents::handshake;
 use crate::incoming::Incoming;
 
 /// Changes taken from one delivery. More than that is one event without fields, and `malformed` says so.
@@ -48,8 +61,8 @@ pub struct Change {
     pub git: Option<GitChange>,
     /// When it is about an image.
     pub image: Option<ImageChange>,
-    /// The payload alone is no reason to act, even from a proven sender: it lacks the digest, or its provider cannot sign.
-    /// Confirm it at the configured registry (`registry_api`) before anybody acts on it.
+    /// The payload alone is no reason to act, even from a proven sender, because it lacks the digest: confirm it at the
+    /// configured registry (`registry_api`) before anybody acts on it. An image told by an unproven sender is a hint too.
     pub hint: bool,
 }
 
@@ -63,6 +76,22 @@ impl Reading {
     fn unreadable(id: Option<String>, kind: &str, why: impl Into<String>) -> Reading {
         let change = Change { id, kind: kind.to_owned(), ..Change::default() };
         Reading { changes: vec![change], malformed: Some(why.into()), ..Reading::default() }
+    }
+
+    /// Several changes of one delivery; those without an id of their own get `<id>/0`, `<id>/1`. `total` is how many there
+    /// were: more than [`MAX_CHANGES`] are one event without fields, none at all too.
+    fn several(id: Option<String>, kind: &str, mut changes: Vec<Change>, total: usize) -> Reading {
+        if total > MAX_CHANGES {
+            return Reading::unreadable(id, kind, format!("{total} changes in one delivery, more than {MAX_CHANGES}"));
+        }
+        if changes.is_empty() {
+            return Reading::one(Change { id, kind: kind.to_owned(), ..Change::default() });
+        }
+        let several = changes.len() > 1;
+        for (index, change) in changes.iter_mut().enumerate().filter(|(_, change)| change.id.is_none()) {
+            change.id = id.as_ref().map(|id| if several { format!("{id}/{index}") } else { id.clone() });
+        }
+        Reading { changes, ..Reading::default() }
     }
 
     /// The ids of the events, in the order of `changes`. `random` stands in where the provider has none; several changes
@@ -82,8 +111,19 @@ impl Reading {
 pub fn read(provider: Provider, settings: Option<&Verify>, incoming: &Incoming<'_>) -> Reading {
     match provider {
         Provider::Github => github::read(incoming),
+        Provider::Gitlab => gitlab::read(incoming),
+        Provider::Gitea => gitea::read(incoming),
+        Provider::Forgejo => forgejo::read(incoming),
+        Provider::Bitbucket => bitbucket::read(incoming),
+        Provider::Distribution => distribution::read(incoming),
+        Provider::Harbor => harbor::read(incoming),
+        Provider::Dockerhub => dockerhub::read(incoming),
+        Provider::Quay => quay::read(incoming),
+        Provider::Zot => zot::read(incoming),
+        Provider::Acr => acr::read(incoming),
         Provider::Standard => standard::read(incoming),
-        _ => generic::read(settings, incoming),
+        Provider::Cloudevents => cloudevents::read(incoming),
+        Provider::Generic => generic::read(settings, incoming),
     }
 }
 
@@ -116,6 +156,11 @@ fn synthetic_id(parts: &[&str]) -> String {
 fn kind(text: &str) -> String {
     let text: String = text.trim().chars().filter(|c| !c.is_control()).take(128).collect();
     if text.is_empty() { "unknown".to_owned() } else { text }
+}
+
+/// Tag and digest of what may be either: a tag cannot contain a colon, a digest always does.
+fn reference(text: String) -> (String, String) {
+    if text.contains(':') { (String::new(), text) } else { (text, String::new()) }
 }
 
 #[cfg(test)]

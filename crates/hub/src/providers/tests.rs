@@ -30,18 +30,20 @@ impl Delivery {
 /// What every reading must keep, whatever was sent.
 fn check(reading: &Reading) {
     assert!((1..=MAX_CHANGES).contains(&reading.changes.len()));
+    // At most two strings and a separator.
     let short = |text: &str| assert!(text.chars().count() <= 2 * json::MAX_TEXT + 64, "{} long", text.len());
     for change in &reading.changes {
         assert!(!change.kind.is_empty() && change.kind.chars().count() <= 128);
         assert!(change.id.as_ref().is_none_or(|id| (1..=300).contains(&id.len())));
         if let Some(git) = &change.git {
-            [&git.repository, &git.reference, &git.before, &git.after, &git.author, &git.url].map(|text| short(text));
+            let texts = [&git.repository, &git.reference, &git.before, &git.after, &git.author, &git.url];
+            texts.into_iter().for_each(|text| short(text));
             assert!(git.commits.len() <= MAX_COMMITS);
             assert!(git.commits.iter().all(|commit| commit.message.chars().count() <= 200));
         }
         if let Some(image) = &change.image {
-            [&image.registry, &image.repository, &image.tag, &image.digest, &image.action, &image.actor]
-                .map(|text| short(text));
+            let texts = [&image.registry, &image.repository, &image.tag, &image.digest, &image.action, &image.actor];
+            texts.into_iter().for_each(|text| short(text));
         }
     }
 }
@@ -102,16 +104,22 @@ proptest! {
     #[test]
     fn any_bytes_are_at_least_one_bounded_change(body in prop::collection::vec(any::<u8>(), 0..400), kind in "[ -~]{0,20}") {
         for provider in Provider::ALL {
-            for header in ["x-github-event", "content-type"] {
+            for header in ["x-github-event", "x-gitlab-event", "x-event-key", "ce-type", "ce-id", "content-type"] {
                 check(&Delivery::new(&body).header(header, &kind).read(|incoming| read(provider, None, incoming)));
             }
         }
     }
 
     #[test]
-    fn any_document_is_at_least_one_bounded_change(body in document(), kind in prop::sample::select(vec!["push", "package"])) {
+    fn any_document_is_at_least_one_bounded_change(
+        body in document(),
+        kind in prop::sample::select(&["push", "package", "create", "pull_request", "Merge Request Hook"][..]),
+        media in prop::sample::select(&["application/json", "application/cloudevents+json", "application/cloudevents-batch+json"][..]),
+    ) {
         for provider in Provider::ALL {
-            check(&Delivery::new(&body).header("x-github-event", kind).read(|incoming| read(provider, None, incoming)));
+            let delivery = Delivery::new(&body).header("content-type", media).header("x-github-event", kind);
+            let delivery = delivery.header("x-gitlab-event", kind).header("x-event-key", kind).header("ce-type", kind);
+            check(&delivery.read(|incoming| read(provider, None, incoming)));
         }
     }
 }
