@@ -3,6 +3,7 @@
 mod checks;
 mod fuzz;
 mod kubectl;
+mod openapi;
 mod step;
 mod tools;
 
@@ -35,6 +36,8 @@ enum Xtask {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Write the schemas of the built-in kinds from Kubernetes' published OpenAPI.
+    Openapi,
     /// Build the fuzz targets and run each for a bounded time.
     Fuzz {
         /// Targets; all if none is named.
@@ -64,6 +67,7 @@ fn main() -> Result<()> {
             step("build roadstead", || run(cargo().args(["build", "--release", "-p", "roadstead"])))?;
             step("bench", || run(cargo().args(["run", "--release", "-p", "roadstead-bench", "--"]).args(&arguments)))
         }
+        Xtask::Openapi => openapi::run(&step::root()),
         Xtask::Fuzz { names, seconds } => fuzz::fuzz(&names, seconds),
     }
 }

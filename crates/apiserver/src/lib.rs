@@ -15,7 +15,11 @@
 //!
 //! Why a library first: tests open a whole control plane in memory in milliseconds, and `up` is only one more caller.
 
+pub mod apply;
 pub mod authn;
 pub mod authz;
+pub mod builtin;
 pub mod objects;
+pub mod patch;
+pub mod schema;
 pub mod store;

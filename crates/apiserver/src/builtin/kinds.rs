@@ -1,0 +1,164 @@
+//! The table of built-in kinds: names, verbs, subresources, columns.
+
+use roadstead_kubewire::{Column, ResourceInfo, Subresource, Verb};
+
+use super::{Kind, definitions};
+
+const ALL: [Verb; 8] =
+    [Verb::Create, Verb::Delete, Verb::DeleteCollection, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch];
+
+/// What most kinds have in common: nothing to default, nothing to check beyond the schema.
+fn kind(group: &str, schema_name: &str, plural: &str, namespaced: bool) -> Kind {
+    let (path, name) = schema_name.rsplit_once('.').unwrap_or(("", schema_name));
+    let version = path.rsplit('.').next().unwrap_or_default();
+    let singular = name.to_lowercase();
+    Kind {
+        info: ResourceInfo {
+            group: group.into(),
+            version: version.into(),
+            kind: name.into(),
+            list_kind: format!("{name}List"),
+            plural: plural.into(),
+            singular,
+            namespaced,
+            verbs: ALL.to_vec(),
+            schema_name: format!("io.k8s.{schema_name}"),
+            definitions: definitions(),
+            strategic_merge: true,
+            ..ResourceInfo::default()
+        },
+        default: |_| {},
+        validate: |_, _| Vec::new(),
+        cells: None,
+    }
+}
+
+impl Kind {
+    fn short(mut self, names: &[&str]) -> Self {
+        self.info.short_names = names.iter().map(|name| name.to_string()).collect();
+        self
+    }
+
+    /// `kubectl get all` shows it.
+    fn in_all(mut self) -> Self {
+        self.info.categories = vec!["all".into()];
+        self
+    }
+
+    fn status(mut self) -> Self {
+        self.info.subresources.push(Subresource {
+            name: "status".into(),
+            kind: self.info.kind.clone(),
+            group_version: None,
+            verbs: vec![Verb::Get, Verb::Patch, Verb::Update],
+        });
+        self
+    }
+
+    /// `heading kind path`; a heading that begins with `+` is only shown by `-o wide`.
+    fn columns(mut self, columns: &[(&str, &str, &str)]) -> Self {
+        self.info.columns = columns
+            .iter()
+            .map(|(name, kind, path)| Column {
+                name: name.trim_start_matches('+').to_string(),
+                kind: kind.to_string(),
+                format: String::new(),
+                description: String::new(),
+                priority: i32::from(name.starts_with('+')),
+                json_path: path.to_string(),
+            })
+            .collect();
+        self
+    }
+
+    fn selectable(mut self, paths: &[&str]) -> Self {
+        self.info.selectable_fields = paths.iter().map(|path| path.to_string()).collect();
+        self
+    }
+}
+
+const AGE: (&str, &str, &str) = ("Age", "date", ".metadata.creationTimestamp");
+const CREATED: (&str, &str, &str) = ("Created At", "string", ".metadata.creationTimestamp");
+
+/// The kinds that are stored.
+pub(super) fn stored() -> Vec<Kind> {
+    let rbac = |name: &str, plural: &str, namespaced| {
+        kind("rbac.authorization.k8s.io", &format!("api.rbac.v1.{name}"), plural, namespaced)
+    };
+    vec![
+        kind("", "api.core.v1.Namespace", "namespaces", false)
+            .short(&["ns"])
+            .status()
+            .columns(&[("Status", "string", ".status.phase"), AGE])
+            .selectable(&[".status.phase"]),
+        kind("", "api.core.v1.Secret", "secrets", true)
+            .columns(&[("Type", "string", ".type"), ("Data", "integer", ".data"), AGE])
+            .selectable(&[".type"]),
+        kind("", "api.core.v1.ConfigMap", "configmaps", true)
+            .short(&["cm"])
+            .columns(&[("Data", "integer", ".data"), AGE]),
+        kind("", "api.core.v1.Event", "events", true).short(&["ev"]).columns(&[
+            ("Last Seen", "date", ".lastTimestamp"),
+            ("Type", "string", ".type"),
+            ("Reason", "string", ".reason"),
+            ("Object", "string", ".involvedObject.name"),
+            ("Message", "string", ".message"),
+        ]),
+        kind("", "api.core.v1.ServiceAccount", "serviceaccounts", true).short(&["sa"]).columns(&[AGE]),
+        kind("", "api.core.v1.Service", "services", true).short(&["svc"]).in_all().status().columns(&[
+            ("Type", "string", ".spec.type"),
+            ("Cluster-IP", "string", ".spec.clusterIP"),
+            AGE,
+        ]),
+        kind("coordination.k8s.io", "api.coordination.v1.Lease", "leases", true)
+            .columns(&[("Holder", "string", ".spec.holderIdentity"), AGE]),
+        kind("apps", "api.apps.v1.Deployment", "deployments", true).short(&["deploy"]).in_all().status().columns(&[
+            ("Ready", "string", ".status.readyReplicas"),
+            ("Up-to-date", "integer", ".status.updatedReplicas"),
+            ("Available", "integer", ".status.availableReplicas"),
+            AGE,
+        ]),
+        kind("apps", "api.apps.v1.StatefulSet", "statefulsets", true)
+            .short(&["sts"])
+            .in_all()
+            .status()
+            .columns(&[("Ready", "string", ".status.readyReplicas"), AGE]),
+        kind("apps", "api.apps.v1.DaemonSet", "daemonsets", true).short(&["ds"]).in_all().status().columns(&[
+            ("Desired", "integer", ".status.desiredNumberScheduled"),
+            ("Current", "integer", ".status.currentNumberScheduled"),
+            ("Ready", "integer", ".status.numberReady"),
+            AGE,
+        ]),
+        rbac("Role", "roles", true).columns(&[CREATED]),
+        rbac("ClusterRole", "clusterroles", false).columns(&[CREATED]),
+        rbac("RoleBinding", "rolebindings", true).columns(&[("Role", "string", ".roleRef.name"), AGE]),
+        rbac("ClusterRoleBinding", "clusterrolebindings", false).columns(&[("Role", "string", ".roleRef.name"), AGE]),
+        kind(
+            "apiextensions.k8s.io",
+            "apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
+            "customresourcedefinitions",
+            false,
+        )
+        .short(&["crd", "crds"])
+        .status()
+        .columns(&[CREATED]),
+    ]
+}
+
+/// The kinds that are only asked.
+pub(super) fn reviews() -> Vec<Kind> {
+    let review = |group: &str, name: &str, plural: &str, namespaced| {
+        let mut kind = kind(&format!("{group}.k8s.io"), &format!("api.{group}.v1.{name}"), plural, namespaced);
+        kind.info.verbs = vec![Verb::Create];
+        kind.info.strategic_merge = false;
+        kind
+    };
+    vec![
+        review("authentication", "TokenReview", "tokenreviews", false),
+        review("authentication", "SelfSubjectReview", "selfsubjectreviews", false),
+        review("authorization", "SubjectAccessReview", "subjectaccessreviews", false),
+        review("authorization", "SelfSubjectAccessReview", "selfsubjectaccessreviews", false),
+        review("authorization", "SelfSubjectRulesReview", "selfsubjectrulesreviews", false),
+        review("authorization", "LocalSubjectAccessReview", "localsubjectaccessreviews", true),
+    ]
+}

@@ -1,0 +1,67 @@
+//! Bringing an object into the shape that its schema describes.
+//!
+//! Unknown fields are dropped and told; a `null` where the schema knows no null is an absence and goes silently (defaulting
+//! may then fill it); a number where a built-in kind has a `Quantity` becomes its text, as kube-apiserver stores it.
+
+use serde_json::{Map, Value};
+
+use super::{
+    field::Path,
+    node::{Additional, Kind, Node, NodeId},
+};
+
+/// How many unknown fields are told.
+const MAX_TOLD: usize = 100;
+
+/// Shapes `value`, which is at `path`; appends the paths of what was unknown.
+pub(crate) fn prune(nodes: &[Node], id: NodeId, value: &mut Value, path: &Path, unknown: &mut Vec<String>) {
+    let node = &nodes[id as usize];
+    match value {
+        Value::Object(fields) => prune_fields(nodes, node, fields, path, unknown),
+        Value::Array(items) => {
+            if let Some(id) = node.items {
+                for (index, item) in items.iter_mut().enumerate() {
+                    prune(nodes, id, item, &path.index(index), unknown);
+                }
+            }
+        }
+        Value::Number(number) => match node.kind {
+            Kind::Quantity => *value = Value::String(number.to_string()),
+            Kind::Integer if !number.is_i64() && !number.is_u64() => whole(value),
+            _ => {}
+        },
+        _ => {}
+    }
+}
+
+fn prune_fields(nodes: &[Node], node: &Node, fields: &mut Map<String, Value>, path: &Path, unknown: &mut Vec<String>) {
+    fields.retain(|name, value| {
+        let id = match (node.property(name), node.additional) {
+            (Some(id), _) | (None, Additional::Node(id)) => id,
+            (None, Additional::Any) => return true,
+            (None, Additional::None) if node.preserve || node.opaque() => return true,
+            (None, Additional::None) => {
+                if unknown.len() < MAX_TOLD {
+                    unknown.push(path.child(name).as_str().to_string());
+                }
+                return false;
+            }
+        };
+        if value.is_null() && !nodes[id as usize].nullable {
+            return false;
+        }
+        if value.is_object() || value.is_array() {
+            prune(nodes, id, value, &path.child(name), unknown);
+        } else {
+            prune(nodes, id, value, path, unknown);
+        }
+        true
+    });
+}
+
+/// Writes `3.0` as `3` where the schema says integer, as every Kubernetes client would.
+fn whole(value: &mut Value) {
+    if let Some(number) = value.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 9e15) {
+        *value = Value::from(number as i64);
+    }
+}

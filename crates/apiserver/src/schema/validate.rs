@@ -1,0 +1,175 @@
+//! Checking an object against its schema, in kube-apiserver's words.
+//!
+//! In: the new object and, for an update, the old one. Out: what is wrong, each with the path of its field. A part that did
+//! not change is not checked again (ratcheting): an object that became invalid when its schema was tightened can still be
+//! edited elsewhere. Old and new are matched by field name, by map key and by the keys of lists of type map; items of other
+//! lists have no old value.
+
+use roadstead_kubewire::error::Cause;
+use serde_json::{Value, json};
+
+use super::{
+    cel::Budget,
+    checks,
+    field::{self, Path},
+    lists,
+    node::{Additional, Kind, ListType, Node, NodeId},
+};
+
+/// How many causes are reported.
+const MAX_CAUSES: usize = 50;
+
+/// Validates `new` (and `old`) against the root of `nodes`.
+pub(crate) fn validate(nodes: &[Node], new: &Value, old: Option<&Value>) -> Vec<Cause> {
+    let mut run = Run { nodes, causes: Vec::new(), budget: Budget::default() };
+    run.value(0, new, old, &Path::root());
+    run.causes
+}
+
+/// Whether `value` satisfies the node, without transition rules; for `anyOf` and the like.
+fn satisfies(nodes: &[Node], id: NodeId, value: &Value) -> bool {
+    let mut run = Run { nodes, causes: Vec::new(), budget: Budget::default() };
+    run.value(id, value, None, &Path::root());
+    run.causes.is_empty()
+}
+
+struct Run<'a> {
+    nodes: &'a [Node],
+    causes: Vec<Cause>,
+    budget: Budget,
+}
+
+impl Run<'_> {
+    fn value(&mut self, id: NodeId, value: &Value, old: Option<&Value>, path: &Path) {
+        if self.causes.len() >= MAX_CAUSES {
+            return;
+        }
+        let nodes = self.nodes;
+        let node = &nodes[id as usize];
+        let unchanged = old == Some(value);
+        if !unchanged {
+            if value.is_null() {
+                if !node.nullable && node.kind != Kind::Any {
+                    self.causes.push(wrong_type(node.kind, value, path));
+                }
+                return;
+            }
+            if !fits(node.kind, value) {
+                self.causes.push(wrong_type(node.kind, value, path));
+                return;
+            }
+            if let Some(checks) = &node.checks {
+                checks::check(checks, node, value, path, &mut self.causes);
+                self.branches(checks, value, path);
+            }
+        }
+        self.below(node, value, old, path);
+        if let Some(rules) = node.checks.as_ref().and_then(|checks| checks.rules.as_ref()) {
+            rules.check(nodes, id, value, old, path, &mut self.budget, &mut self.causes);
+        }
+    }
+
+    fn below(&mut self, node: &Node, value: &Value, old: Option<&Value>, path: &Path) {
+        match value {
+            Value::Object(fields) => {
+                if node.embedded {
+                    embedded(value, path, &mut self.causes);
+                }
+                for (name, value) in fields {
+                    if let (Some(id), _) | (None, Additional::Node(id)) = (node.property(name), node.additional) {
+                        self.value(id, value, old.and_then(|old| old.get(name)), &path.child(name));
+                    }
+                }
+            }
+            Value::Array(items) => {
+                if old != Some(value) {
+                    lists::unique(&node.list, items, path, &mut self.causes);
+                }
+                let Some(id) = node.items else { return };
+                for (index, item) in items.iter().enumerate() {
+                    let old = match &node.list {
+                        ListType::Map(keys) => old.and_then(|old| lists::find(keys, old.as_array()?, item)),
+                        _ => None,
+                    };
+                    self.value(id, item, old, &path.index(index));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn branches(&mut self, checks: &super::node::Checks, value: &Value, path: &Path) {
+        let nodes = self.nodes;
+        let count = |list: &[NodeId]| list.iter().filter(|id| satisfies(nodes, **id, value)).count();
+        let mut refuse = |why: &str| {
+            let name = path.as_str();
+            self.causes.push(field::invalid(path, &json!(""), &format!("\"{name}\" {why}")));
+        };
+        if !checks.any_of.is_empty() && count(&checks.any_of) == 0 {
+            refuse("must validate at least one schema (anyOf)");
+        }
+        if !checks.one_of.is_empty() {
+            match count(&checks.one_of) {
+                1 => {}
+                0 => refuse("must validate one and only one schema (oneOf). Found none valid"),
+                n => refuse(&format!("must validate one and only one schema (oneOf). Found {n} valid alternatives")),
+            }
+        }
+        if checks.not.is_some_and(|id| satisfies(nodes, id, value)) {
+            refuse("must not validate the schema (not)");
+        }
+        for id in &checks.all_of {
+            self.value(*id, value, None, path);
+        }
+    }
+}
+
+/// An embedded object names what it is.
+fn embedded(value: &Value, path: &Path, causes: &mut Vec<Cause>) {
+    for name in ["apiVersion", "kind"] {
+        if value.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
+            causes.push(field::required(path.child(name), "must not be empty"));
+        }
+    }
+}
+
+fn fits(kind: Kind, value: &Value) -> bool {
+    match kind {
+        Kind::Any => true,
+        Kind::Object => value.is_object(),
+        Kind::Array => value.is_array(),
+        Kind::String => value.is_string(),
+        Kind::Boolean => value.is_boolean(),
+        Kind::Number => value.is_number(),
+        Kind::Integer => integer(value),
+        Kind::IntOrString => value.is_string() || integer(value),
+        Kind::Quantity => value.is_string() || value.is_number(),
+    }
+}
+
+fn integer(value: &Value) -> bool {
+    value.as_f64().is_some_and(|number| number.fract() == 0.0)
+}
+
+/// What JSON type a value has, as OpenAPI names it.
+pub(crate) fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn wrong_type(kind: Kind, value: &Value, path: &Path) -> Cause {
+    let found = type_name(value);
+    let wanted = match kind {
+        Kind::IntOrString => "integer,string",
+        kind => kind.name(),
+    };
+    let detail = format!("{} in body must be of type {wanted}: \"{found}\"", path.as_str());
+    field::type_invalid(path, &json!(found), &detail)
+}
