@@ -1,1 +1,27 @@
-//! placeholder
+//! Parts for tests against a running platform: the real binary, real clients, a real registry, and a receiver that remembers.
+//!
+//! Everything runs on free ports, in directories of its own, and ends with the value that stands for it. What a process wrote is
+//! printed when its value is dropped, so that a failed test shows it (the test runner hides it otherwise).
+//!
+//! The binary is `$ROADSTEAD_BIN`, or built by cargo before the first test. Tools come from `cargo xtask tools`.
+
+pub mod endpoint;
+pub mod http;
+pub mod image;
+pub mod kubectl;
+pub mod octokit;
+pub mod process;
+pub mod receiver;
+pub mod registry;
+pub mod sign;
+pub mod tools;
+pub mod up;
+pub mod wait;
+
+pub use anyhow::{Context, Result, bail, ensure};
+pub use endpoint::Hook;
+pub use http::{Answer, post};
+pub use kubectl::Kubectl;
+pub use receiver::Receiver;
+pub use up::Up;
+pub use wait::{PATIENCE, eventually};

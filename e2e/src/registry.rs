@@ -1,0 +1,95 @@
+//! Debian's docker-registry with notifications pointed at a hook, and skopeo as its client.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use tempfile::TempDir;
+
+use crate::http::get;
+use crate::image::write_layout;
+use crate::process::Process;
+use crate::wait::eventually;
+
+/// A running registry without TLS and login.
+pub struct Registry {
+    address: String,
+    _process: Process,
+    scratch: TempDir,
+}
+
+impl Registry {
+    /// An address for a registry that is yet to start: its hook wants to know it first.
+    pub fn free_address() -> Result<String> {
+        Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+    }
+
+    /// Starts at `address`, posting to `hook` with `Authorization: Bearer <token>`.
+    pub async fn start(address: &str, hook: &str, token: &str) -> Result<Registry> {
+        let scratch = tempfile::tempdir()?;
+        let config = scratch.path().join("config.yml");
+        std::fs::write(&config, configuration(address, hook, token, &scratch.path().join("storage")))?;
+        let mut command = Command::new("docker-registry");
+        let process =
+            Process::start("docker-registry", command.arg("serve").arg(&config), &scratch.path().join("registry.log"))?;
+        let registry = Registry { address: address.into(), _process: process, scratch };
+        eventually("the registry answers", async || {
+            Ok((get(&format!("http://{}/v2/", registry.address)).await?.status == 200).then_some(()))
+        })
+        .await?;
+        Ok(registry)
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Pushes an image made of `content`; gives its digest.
+    pub fn push(&self, repository: &str, tag: &str, content: &str) -> Result<String> {
+        let name = format!("{}-{tag}", repository.replace('/', "-"));
+        let (layout, digest) = (self.scratch.path().join(&name), self.scratch.path().join(name + ".digest"));
+        write_layout(&layout, content)?;
+        let (from, to) = (format!("oci:{}:image", layout.display()), self.image(repository, tag));
+        // skopeo compresses the layer on its way; it knows the digest of what it has pushed.
+        skopeo(&["copy", "--dest-tls-verify=false", "--digestfile", &digest.display().to_string(), &from, &to])?;
+        Ok(std::fs::read_to_string(digest)?.trim().to_string())
+    }
+
+    /// Gives an image one more tag.
+    pub fn tag(&self, repository: &str, from: &str, to: &str) -> Result<()> {
+        let (from, to) = (self.image(repository, from), self.image(repository, to));
+        skopeo(&["copy", "--src-tls-verify=false", "--dest-tls-verify=false", &from, &to])
+    }
+
+    /// Deletes the manifest that a tag points at, with all its tags.
+    pub fn delete(&self, repository: &str, tag: &str) -> Result<()> {
+        skopeo(&["delete", "--tls-verify=false", &self.image(repository, tag)])
+    }
+
+    fn image(&self, repository: &str, tag: &str) -> String {
+        format!("docker://{}/{repository}:{tag}", self.address)
+    }
+}
+
+fn configuration(address: &str, hook: &str, token: &str, storage: &std::path::Path) -> String {
+    serde_json::json!({
+        "version": "0.1",
+        "log": {"level": "warn", "accesslog": {"disabled": true}},
+        "storage": {"filesystem": {"rootdirectory": storage}, "delete": {"enabled": true}},
+        "http": {"addr": address},
+        "notifications": {"endpoints": [{
+            "name": "hub", "url": hook, "headers": {"Authorization": [format!("Bearer {token}")]},
+            "timeout": "2s", "threshold": 3, "backoff": "200ms",
+        }]},
+    })
+    .to_string()
+}
+
+fn skopeo(arguments: &[&str]) -> Result<()> {
+    let output = Command::new("skopeo").arg("--insecure-policy").args(arguments).output()?;
+    if !output.status.success() {
+        bail!("skopeo {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
