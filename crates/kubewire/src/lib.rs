@@ -10,17 +10,33 @@
 //! Why a crate of its own: the hub's gateway and the embedded API server must speak exactly the same dialect, and neither
 //! may import the other.
 
+pub mod accept;
 pub mod auth;
+pub mod body;
 pub mod catalog;
+pub mod discovery;
+pub mod duration;
 pub mod error;
+pub mod health;
+pub mod jsonpath;
+pub mod observe;
 pub mod options;
+pub mod query;
 pub mod resource;
+pub mod route;
 pub mod selector;
+pub mod server;
+pub mod service;
+pub mod table;
+pub mod view;
 pub mod watch;
 
-pub use auth::{Attributes, Authenticator, Authorizer, Decision, User};
+pub use auth::{Attributes, Authenticator, Authorizer, Decision, Origin, User};
+pub use body::Body;
 pub use catalog::Catalog;
 pub use error::{ApiError, ApiResult};
+pub use observe::{Observer, Record};
 pub use options::{DeleteOptions, ListOptions, Payload, WatchOptions, WriteOptions};
 pub use resource::{Column, Context, Key, List, Resource, ResourceInfo, Subresource, Verb, Written};
+pub use service::ApiService;
 pub use watch::{EventKind, WatchEvent, WatchStream};

@@ -1,0 +1,384 @@
+//! Query strings to the types of [`options`](crate::options). Percent-decoding is strict, values that Kubernetes does not know are
+//! refused, parameters that it does not know are ignored, as the API server does. Nothing here panics: the input is hostile.
+
+use std::borrow::Cow;
+
+use crate::{
+    error::{ApiError, ApiResult, Cause},
+    options::{
+        DeleteOptions, FieldValidation, ListOptions, PatchKind, Propagation, VersionMatch, WatchOptions, WriteOptions,
+    },
+    selector::{FieldSelector, LabelSelector},
+};
+
+/// Decodes `%XX`. Errors: 400 for a broken escape or bytes that are not UTF-8.
+pub fn percent_decode(text: &str) -> ApiResult<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Ok(Cow::Borrowed(text));
+    }
+    let bytes = text.as_bytes();
+    let is_hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
+    if (0..bytes.len()).any(|at| bytes[at] == b'%' && !(is_hex(at + 1) && is_hex(at + 2))) {
+        return Err(ApiError::bad_request(format!("invalid URL escape in {text:?}")));
+    }
+    percent_encoding::percent_decode_str(text)
+        .decode_utf8()
+        .map_err(|_| ApiError::bad_request("the URL is not valid UTF-8"))
+}
+
+/// A decoded query string: names with their first values, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Decodes the part after `?`. Errors: 400 for broken escapes.
+    pub fn parse(text: Option<&str>) -> ApiResult<Self> {
+        let decode = |part: &str| -> ApiResult<String> { Ok(percent_decode(&part.replace('+', " "))?.into_owned()) };
+        let pairs = text.unwrap_or("").split('&').filter(|pair| !pair.is_empty());
+        let pairs = pairs.map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((decode(name)?, decode(value)?))
+        });
+        pairs.collect::<ApiResult<_>>().map(Self)
+    }
+
+    /// The first value of `name`; an absent parameter is `None`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The first value of `name`, where absent and empty are the same.
+    pub fn text(&self, name: &str) -> &str {
+        self.get(name).unwrap_or("")
+    }
+
+    /// A boolean; a parameter without a value is true. Errors: 400.
+    pub fn flag(&self, name: &str) -> ApiResult<Option<bool>> {
+        match self.get(name) {
+            None => Ok(None),
+            Some("" | "1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(true)),
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(Some(false)),
+            Some(other) => Err(bad_value(name, other, "true or false")),
+        }
+    }
+
+    /// A number that is not negative. Errors: 400.
+    pub fn number(&self, name: &str) -> ApiResult<Option<u64>> {
+        match self.text(name) {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| bad_value(name, text, "a number that is not negative")),
+        }
+    }
+
+    fn selectors(&self) -> ApiResult<(LabelSelector, FieldSelector)> {
+        let labels = LabelSelector::parse(self.text("labelSelector"));
+        let fields = FieldSelector::parse(self.text("fieldSelector"));
+        Ok((
+            labels.map_err(|error| ApiError::bad_request(error.to_string()))?,
+            fields.map_err(|error| ApiError::bad_request(error.to_string()))?,
+        ))
+    }
+
+    fn version_match(&self) -> ApiResult<VersionMatch> {
+        match self.text("resourceVersionMatch") {
+            "" => Ok(VersionMatch::Unset),
+            "Exact" => Ok(VersionMatch::Exact),
+            "NotOlderThan" => Ok(VersionMatch::NotOlderThan),
+            other => Err(invalid_list(
+                "FieldValueNotSupported",
+                "resourceVersionMatch",
+                format!("Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\""),
+            )),
+        }
+    }
+
+    fn dry_run(&self) -> ApiResult<bool> {
+        dry_run(self.0.iter().filter(|(name, _)| name == "dryRun").map(|(_, value)| value.as_str()))
+    }
+}
+
+/// The meaning of `dryRun` values: none is false, `All` is true. Errors: 400 for others.
+pub(crate) fn dry_run<'a>(values: impl IntoIterator<Item = &'a str>) -> ApiResult<bool> {
+    let mut dry = false;
+    for value in values {
+        match value {
+            "" => {}
+            "All" => dry = true,
+            other => return Err(bad_value("dryRun", other, "All")),
+        }
+    }
+    Ok(dry)
+}
+
+fn bad_value(name: &str, value: &str, expected: &str) -> ApiError {
+    let value: String = value.chars().take(64).collect();
+    ApiError::bad_request(format!("invalid value {value:?} for query parameter {name}: expected {expected}"))
+}
+
+fn invalid_list(reason: &str, field: &str, message: String) -> ApiError {
+    invalid("ListOptions", reason, field, message)
+}
+
+fn invalid(kind: &str, reason: &str, field: &str, message: String) -> ApiError {
+    ApiError::invalid("meta.k8s.io", kind, "", vec![Cause { reason: reason.into(), message, field: field.into() }])
+}
+
+fn forbidden_in_list(field: &str, why: &str) -> ApiError {
+    invalid_list("FieldValueForbidden", field, format!("Forbidden: {why}"))
+}
+
+impl ListOptions {
+    /// Reads the query of a list. Errors: 400, or 422 for combinations that Kubernetes forbids.
+    pub fn parse(query: &Query) -> ApiResult<Self> {
+        let (labels, fields) = query.selectors()?;
+        let options = Self {
+            labels,
+            fields,
+            limit: query.number("limit")?.unwrap_or(0),
+            continue_token: Some(query.text("continue")).filter(|token| !token.is_empty()).map(str::to_string),
+            resource_version: query.text("resourceVersion").to_string(),
+            version_match: query.version_match()?,
+        };
+        if query.flag("sendInitialEvents")?.is_some() {
+            return Err(forbidden_in_list("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+        }
+        let version = options.resource_version.as_str();
+        if options.version_match != VersionMatch::Unset {
+            if version.is_empty() {
+                let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+                return Err(forbidden_in_list("resourceVersionMatch", why));
+            }
+            if options.continue_token.is_some() {
+                let why = "resourceVersionMatch is forbidden when continue is provided";
+                return Err(forbidden_in_list("resourceVersionMatch", why));
+            }
+            if options.version_match == VersionMatch::Exact && version == "0" {
+                let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+                return Err(forbidden_in_list("resourceVersionMatch", why));
+            }
+        }
+        if options.continue_token.is_some() && !version.is_empty() && version != "0" {
+            return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
+        }
+        Ok(options)
+    }
+}
+
+impl WatchOptions {
+    /// Reads the query of a watch. Errors: 400, or 422 for combinations that Kubernetes forbids.
+    pub fn parse(query: &Query) -> ApiResult<Self> {
+        let (labels, fields) = query.selectors()?;
+        let options = Self {
+            labels,
+            fields,
+            resource_version: query.text("resourceVersion").to_string(),
+            version_match: query.version_match()?,
+            send_initial_events: query.flag("sendInitialEvents")?,
+            bookmarks: query.flag("allowWatchBookmarks")?.unwrap_or(false),
+            timeout_seconds: query.number("timeoutSeconds")?,
+        };
+        match (options.send_initial_events, options.version_match) {
+            (Some(_), VersionMatch::NotOlderThan) | (None, VersionMatch::Unset) => Ok(options),
+            (Some(_), _) => {
+                let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+                Err(forbidden_in_list("resourceVersionMatch", why))
+            }
+            (None, _) => {
+                let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+                Err(forbidden_in_list("resourceVersionMatch", why))
+            }
+        }
+    }
+}
+
+impl WriteOptions {
+    /// Reads the query of a create, update or patch (`patch` names its kind). `user_agent` gives the field manager where none
+    /// is named. Errors: 400, or 422 where server-side apply lacks a field manager or `force` is not allowed.
+    pub fn parse(query: &Query, patch: Option<PatchKind>, user_agent: Option<&str>) -> ApiResult<Self> {
+        let field_validation = match query.text("fieldValidation") {
+            "" | "Warn" => FieldValidation::Warn,
+            "Ignore" => FieldValidation::Ignore,
+            "Strict" => FieldValidation::Strict,
+            other => return Err(bad_value("fieldValidation", other, "Ignore, Warn or Strict")),
+        };
+        let manager = query.text("fieldManager");
+        if manager.len() > 128 || manager.chars().any(char::is_control) {
+            return Err(ApiError::bad_request("fieldManager must be at most 128 printable characters"));
+        }
+        let force = query.flag("force")?;
+        match patch {
+            Some(PatchKind::Apply) if manager.is_empty() => {
+                let message = "Required value: is required for apply patch".into();
+                return Err(invalid("PatchOptions", "FieldValueRequired", "fieldManager", message));
+            }
+            Some(PatchKind::Json | PatchKind::Merge | PatchKind::Strategic) if force.is_some() => {
+                let message = "Forbidden: may not be specified for non-apply patch".into();
+                return Err(invalid("PatchOptions", "FieldValueForbidden", "force", message));
+            }
+            _ => {}
+        }
+        let field_manager = if manager.is_empty() { manager_from(user_agent) } else { manager.to_string() };
+        Ok(Self { dry_run: query.dry_run()?, field_manager, field_validation, force: force.unwrap_or(false) })
+    }
+}
+
+/// The part of a user agent before `/`, as the API server takes it.
+fn manager_from(user_agent: Option<&str>) -> String {
+    let program = user_agent.unwrap_or("").split('/').next().unwrap_or("");
+    let program: String = program.chars().filter(|c| !c.is_control()).take(64).collect();
+    if program.is_empty() { "unknown".into() } else { program }
+}
+
+impl DeleteOptions {
+    /// Reads the query of a delete whose body is empty. Errors: 400.
+    pub fn parse(query: &Query) -> ApiResult<Self> {
+        let grace = match query.text("gracePeriodSeconds") {
+            "" => None,
+            text => Some(text.parse().map_err(|_| bad_value("gracePeriodSeconds", text, "a number of seconds"))?),
+        };
+        let named = query.text("propagationPolicy");
+        let propagation = if named.is_empty() { None } else { Some(Propagation::parse(named)?) };
+        Ok(Self {
+            dry_run: query.dry_run()?,
+            uid: None,
+            resource_version: None,
+            propagation: propagation_of(propagation, query.flag("orphanDependents")?)?,
+            grace_period_seconds: grace,
+        })
+    }
+}
+
+impl Propagation {
+    /// From its name on the wire. Errors: 400.
+    pub fn parse(name: &str) -> ApiResult<Self> {
+        match name {
+            "Orphan" => Ok(Propagation::Orphan),
+            "Background" => Ok(Propagation::Background),
+            "Foreground" => Ok(Propagation::Foreground),
+            other => Err(bad_value("propagationPolicy", other, "Orphan, Background or Foreground")),
+        }
+    }
+}
+
+/// Joins `propagationPolicy` with the older `orphanDependents`. Errors: 400 where both are given.
+pub(crate) fn propagation_of(named: Option<Propagation>, orphan: Option<bool>) -> ApiResult<Option<Propagation>> {
+    match (named, orphan) {
+        (Some(_), Some(_)) => {
+            Err(ApiError::bad_request("propagationPolicy and orphanDependents may not both be specified"))
+        }
+        (named, None) => Ok(named),
+        (None, Some(true)) => Ok(Some(Propagation::Orphan)),
+        (None, Some(false)) => Ok(Some(Propagation::Background)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn query(text: &str) -> Query {
+        Query::parse(Some(text)).unwrap()
+    }
+
+    fn code<T>(result: ApiResult<T>) -> u16 {
+        result.map_or_else(|error| error.code, |_| 200)
+    }
+
+    #[test]
+    fn decoding_is_strict() {
+        let parsed = query("a=1&b=x+y&c=%2F%C3%A4&d&a=2&&e=%3D=");
+        assert_eq!(parsed.get("a"), Some("1"));
+        assert_eq!(
+            (parsed.text("b"), parsed.text("c"), parsed.get("d"), parsed.text("e")),
+            ("x y", "/ä", Some(""), "==")
+        );
+        for bad in ["a=%", "a=%2", "a=%zz", "%f=1", "a=%ff"] {
+            assert_eq!(code(Query::parse(Some(bad))), 400, "{bad}");
+        }
+    }
+
+    #[test]
+    fn lists_follow_the_api_servers_rules() {
+        for (text, wanted) in [
+            ("", 200),
+            ("limit=5&continue=abc", 200),
+            ("resourceVersion=5&resourceVersionMatch=Exact", 200),
+            ("resourceVersion=0&resourceVersionMatch=NotOlderThan", 200),
+            ("limit=-1", 400),
+            ("limit=many", 400),
+            ("labelSelector=a%20b", 400),
+            ("fieldSelector=a", 400),
+            ("resourceVersion=5&continue=abc", 400),
+            ("resourceVersionMatch=Exact", 422),
+            ("resourceVersion=0&resourceVersionMatch=Exact", 422),
+            ("resourceVersion=5&resourceVersionMatch=Newest", 422),
+            ("resourceVersion=5&resourceVersionMatch=Exact&continue=abc", 422),
+            ("sendInitialEvents=true", 422),
+        ] {
+            assert_eq!(code(ListOptions::parse(&query(text))), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn watches_follow_the_api_servers_rules() {
+        for (text, wanted) in [
+            ("timeoutSeconds=5&allowWatchBookmarks=true", 200),
+            ("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", 200),
+            ("sendInitialEvents=true", 422),
+            ("sendInitialEvents=true&resourceVersionMatch=Exact", 422),
+            ("resourceVersionMatch=NotOlderThan", 422),
+            ("timeoutSeconds=soon", 400),
+            ("allowWatchBookmarks=perhaps", 400),
+        ] {
+            assert_eq!(code(WatchOptions::parse(&query(text))), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn writes_follow_the_api_servers_rules() {
+        use PatchKind::{Apply, Merge};
+        for (text, patch, wanted) in [
+            ("dryRun=All&fieldValidation=Strict", None, 200),
+            ("fieldManager=me&force=true", Some(Apply), 200),
+            ("", Some(Apply), 422),
+            ("force=true", Some(Merge), 422),
+            ("dryRun=Some", None, 400),
+            ("fieldValidation=Loud", None, 400),
+            ("fieldManager=a%0Ab", None, 400),
+        ] {
+            assert_eq!(code(WriteOptions::parse(&query(text), patch, None)), wanted, "{text}");
+        }
+        let manager = |agent| WriteOptions::parse(&query(""), None, agent).unwrap().field_manager;
+        assert_eq!(manager(Some("kubectl/v1.32 (linux)")), "kubectl");
+        assert_eq!(manager(None), "unknown");
+    }
+
+    #[test]
+    fn deletes_read_propagation_both_ways() {
+        let propagation = |text| DeleteOptions::parse(&query(text)).map(|options| options.propagation);
+        assert_eq!(propagation("propagationPolicy=Foreground"), Ok(Some(Propagation::Foreground)));
+        assert_eq!(propagation("orphanDependents=true"), Ok(Some(Propagation::Orphan)));
+        assert_eq!(code(propagation("orphanDependents=true&propagationPolicy=Orphan")), 400);
+        assert_eq!(code(propagation("propagationPolicy=Slow")), 400);
+        assert_eq!(code(propagation("gracePeriodSeconds=x")), 400);
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_is_answered(text in "\\PC*|([a-zA-Z]{0,20}[=&%+0-9a-f]{0,6}){0,8}") {
+            if let Ok(query) = Query::parse(Some(&text)) {
+                let _ = (ListOptions::parse(&query), WatchOptions::parse(&query), DeleteOptions::parse(&query));
+                let _ = WriteOptions::parse(&query, Some(PatchKind::Apply), Some(&text));
+            }
+        }
+
+        #[test]
+        fn encoded_values_are_read_back(value in "\\PC*") {
+            let encoded = percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC);
+            let query = query(&format!("q={encoded}"));
+            prop_assert_eq!(query.get("q"), Some(value.as_str()));
+        }
+    }
+}

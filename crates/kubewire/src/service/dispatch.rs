@@ -1,0 +1,298 @@
+//! Objects: which verb a request is, whether it may, and which method of the resource answers it.
+
+use std::sync::Arc;
+
+use http::{Method, Response, StatusCode, header, request::Parts};
+
+use super::{Inner, Upload, access::Caller, payload, respond, watching::Watching};
+use crate::{
+    accept::{self, Form, Include},
+    auth::Attributes,
+    body::Body,
+    error::{ApiError, ApiResult},
+    observe::Recorder,
+    options::{ListOptions, WatchOptions, WriteOptions},
+    query::Query,
+    resource::{Context, Key, Resource, ResourceInfo, Verb, Written},
+    route::Target,
+    selector::FieldSelector,
+    view::{View, peek},
+};
+
+/// Everything about one request that its verb needs.
+struct Ask<'a> {
+    inner: &'a Inner,
+    parts: &'a Parts,
+    query: &'a Query,
+    target: Target,
+    resource: Arc<dyn Resource>,
+    cx: Context,
+    caller: Caller,
+}
+
+impl Inner {
+    /// Answers a request for objects. Errors: whatever is wrong with it, as `Status`.
+    pub(super) async fn objects(
+        self: &Arc<Self>,
+        parts: &Parts,
+        query: &Query,
+        body: Upload,
+        target: Target,
+        caller: Caller,
+        recorder: &mut Option<Recorder>,
+    ) -> ApiResult<Response<Body>> {
+        let verb = verb(parts, query, &target)?;
+        let attributes = attributes(verb, &target, query)?;
+        let mut request_id = String::new();
+        if let Some(recorder) = recorder {
+            request_id.clone_from(&recorder.record.request_id);
+            recorder.record.attributes = attributes.clone();
+        }
+        self.authorize(&caller.user, &attributes).await?;
+        let snapshot = self.catalog.snapshot();
+        let resource = snapshot.find(&target.group, &target.version, &target.plural);
+        let resource = resource.cloned().ok_or_else(ApiError::no_such_path)?;
+        check_served(resource.info(), &target, verb)?;
+        let in_flight = self.in_flight.try_acquire().map_err(|_| too_many())?;
+        let cx = Context::new(caller.user.clone(), request_id);
+        let ask = Ask { inner: self, parts, query, target, resource, cx, caller };
+        let mut response = match verb {
+            Verb::Watch => ask.watch(recorder).await?,
+            Verb::List => ask.list().await?,
+            Verb::Get => ask.get().await?,
+            _ => ask.write(verb, body, recorder).await?,
+        };
+        drop(in_flight);
+        respond::warnings(&mut response, &ask.cx);
+        Ok(response)
+    }
+}
+
+impl Ask<'_> {
+    fn info(&self) -> &ResourceInfo {
+        self.resource.info()
+    }
+
+    fn namespace(&self) -> Option<&str> {
+        self.target.namespace.as_deref()
+    }
+
+    fn key(&self) -> Key {
+        Key::new(self.target.namespace.clone().unwrap_or_default(), self.target.name.clone().unwrap_or_default())
+    }
+
+    /// The negotiated form of the answer. Errors: 400 for an unknown `includeObject`, 406.
+    fn view(&self) -> ApiResult<View> {
+        let form = accept::form(&self.parts.headers)?;
+        let include = match self.query.text("includeObject") {
+            "" | "Metadata" => Include::Metadata,
+            "None" => Include::None,
+            "Object" => Include::Object,
+            other if form == Form::Table => {
+                return Err(ApiError::bad_request(format!("unrecognized includeObject value: {other:?}")));
+            }
+            _ => Include::Metadata,
+        };
+        Ok(View::new(form, include, &self.resource))
+    }
+
+    async fn get(&self) -> ApiResult<Response<Body>> {
+        let key = self.key();
+        let json = match &self.target.subresource {
+            Some(sub) => {
+                let own = self
+                    .inner
+                    .in_time(async { self.resource.connect(&self.cx, &key, sub, self.parts).await.transpose() });
+                if let Some(response) = own.await? {
+                    return Ok(respond::own(response));
+                }
+                let view = self.view()?;
+                let json = self.inner.in_time(self.resource.get_subresource(&self.cx, &key, sub)).await?;
+                return Ok(respond::json(StatusCode::OK, view.object(json).into()));
+            }
+            None => {
+                let view = self.view()?;
+                view.object(self.inner.in_time(self.resource.get(&self.cx, &key)).await?)
+            }
+        };
+        Ok(respond::json(StatusCode::OK, json.into()))
+    }
+
+    async fn list(&self) -> ApiResult<Response<Body>> {
+        let view = self.view()?;
+        let options = ListOptions::parse(self.query)?;
+        self.check_fields(&options.fields)?;
+        let list = self.inner.in_time(self.resource.list(&self.cx, self.namespace(), &options)).await?;
+        Ok(respond::json(StatusCode::OK, Body::pieces(view.list(self.resource.as_ref(), list))))
+    }
+
+    async fn watch(&self, recorder: &mut Option<Recorder>) -> ApiResult<Response<Body>> {
+        if self.parts.method == Method::HEAD {
+            return Err(ApiError::method_not_allowed("a watch has no HEAD"));
+        }
+        let view = self.view()?;
+        let options = WatchOptions::parse(self.query)?;
+        self.check_fields(&options.fields)?;
+        let events = self.inner.in_time(self.resource.watch(&self.cx, self.namespace(), &options)).await?;
+        let end = self.inner.end_of_watch(options.timeout_seconds, &self.caller);
+        if let Some(recorder) = recorder {
+            recorder.record.code = StatusCode::OK.as_u16();
+            recorder.watch_started();
+        }
+        let watching = Watching::new(events, view, end, recorder.take());
+        Ok(respond::json(StatusCode::OK, Body::stream(watching)))
+    }
+
+    async fn write(&self, verb: Verb, body: Upload, recorder: &mut Option<Recorder>) -> ApiResult<Response<Body>> {
+        let view = self.view()?;
+        let (key, sub) = (self.key(), self.target.subresource.as_deref());
+        let headers = &self.parts.headers;
+        let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let written = match verb {
+            Verb::Create => {
+                let media = payload::object_media(headers)?;
+                let options = self.write_options(None, user_agent, recorder)?;
+                let payload = self.inner.read(headers, body, media).await?;
+                match sub {
+                    None => {
+                        self.inner.in_time(self.resource.create(&self.cx, self.namespace(), payload, &options)).await?
+                    }
+                    Some(sub) => {
+                        let create = self.resource.create_subresource(&self.cx, &key, sub, payload, &options);
+                        self.inner.in_time(create).await?
+                    }
+                }
+            }
+            Verb::Update => {
+                let media = payload::object_media(headers)?;
+                let options = self.write_options(None, user_agent, recorder)?;
+                let payload = self.inner.read(headers, body, media).await?;
+                self.inner.in_time(self.resource.update(&self.cx, &key, sub, payload, &options)).await?
+            }
+            Verb::Patch => {
+                let (kind, media) = payload::patch_kind(headers, self.info().strategic_merge)?;
+                let options = self.write_options(Some(kind), user_agent, recorder)?;
+                let payload = self.inner.read(headers, body, media).await?;
+                self.inner.in_time(self.resource.patch(&self.cx, &key, sub, kind, payload, &options)).await?
+            }
+            _ => {
+                let media = payload::object_media(headers)?;
+                let payload = self.inner.read(headers, body, media).await?;
+                let options = payload::delete_options(&payload, self.query)?;
+                if let Some(recorder) = recorder {
+                    recorder.record.dry_run = options.dry_run;
+                }
+                if verb == Verb::Delete {
+                    self.inner.in_time(self.resource.delete(&self.cx, &key, &options)).await?
+                } else {
+                    let list = ListOptions::parse(self.query)?;
+                    self.check_fields(&list.fields)?;
+                    let delete = self.resource.delete_collection(&self.cx, self.namespace(), &list, &options);
+                    self.inner.in_time(delete).await?
+                }
+            }
+        };
+        let Written { json, code } = written;
+        if let Some(recorder) = recorder
+            && recorder.record.attributes.name.is_empty()
+            && verb == Verb::Create
+        {
+            recorder.record.attributes.name = peek(&json).metadata.name.unwrap_or_default();
+        }
+        Ok(respond::json(code, view.object(json).into()))
+    }
+
+    fn write_options(
+        &self,
+        patch: Option<crate::options::PatchKind>,
+        user_agent: Option<&str>,
+        recorder: &mut Option<Recorder>,
+    ) -> ApiResult<WriteOptions> {
+        let options = WriteOptions::parse(self.query, patch, user_agent)?;
+        if let Some(recorder) = recorder {
+            recorder.record.dry_run = options.dry_run;
+        }
+        Ok(options)
+    }
+
+    /// Errors: 400 for a field that cannot be selected by.
+    fn check_fields(&self, fields: &FieldSelector) -> ApiResult<()> {
+        let info = self.info();
+        let known = |path: &str| {
+            path == "metadata.name"
+                || (path == "metadata.namespace" && info.namespaced)
+                || info.selectable_fields.iter().any(|known| known.trim_start_matches('.') == path)
+        };
+        match fields.0.iter().find(|(path, ..)| !known(path)) {
+            Some((path, ..)) => Err(ApiError::bad_request(format!("field label not supported: {path}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a request wants to do. Errors: 405.
+fn verb(parts: &Parts, query: &Query, target: &Target) -> ApiResult<Verb> {
+    let refused = || ApiError::method_not_allowed("the server does not allow this method on the requested resource");
+    let one = target.name.is_some();
+    Ok(match (&parts.method, one) {
+        (&Method::GET | &Method::HEAD, true) => Verb::Get,
+        (&Method::GET | &Method::HEAD, false) if query.flag("watch")?.unwrap_or(false) => Verb::Watch,
+        (&Method::GET | &Method::HEAD, false) => Verb::List,
+        (&Method::POST, false) => Verb::Create,
+        (&Method::POST, true) if target.subresource.is_some() => Verb::Create,
+        (&Method::PUT, true) => Verb::Update,
+        (&Method::PATCH, true) => Verb::Patch,
+        (&Method::DELETE, true) => Verb::Delete,
+        (&Method::DELETE, false) => Verb::DeleteCollection,
+        _ => return Err(refused()),
+    })
+}
+
+/// The question for the authoriser. A collection narrowed to one name by a field selector is asked for under that name.
+fn attributes(verb: Verb, target: &Target, query: &Query) -> ApiResult<Attributes> {
+    let mut name = target.name.clone().unwrap_or_default();
+    if matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection)
+        && let Ok(fields) = FieldSelector::parse(query.text("fieldSelector"))
+    {
+        name = fields.exact("metadata.name").unwrap_or("").to_string();
+    }
+    let mut namespace = target.namespace.clone().unwrap_or_default();
+    if target.group.is_empty() && target.plural == "namespaces" {
+        namespace.clone_from(&name);
+    }
+    Ok(Attributes {
+        verb: verb.as_str().into(),
+        group: target.group.clone(),
+        version: target.version.clone(),
+        resource: target.plural.clone(),
+        subresource: target.subresource.clone().unwrap_or_default(),
+        namespace,
+        name,
+        path: String::new(),
+    })
+}
+
+/// Errors: 404 where the path does not fit the resource, 405 where the resource does not do that.
+fn check_served(info: &ResourceInfo, target: &Target, verb: Verb) -> ApiResult<()> {
+    let refused = || ApiError::method_not_allowed("the server does not allow this method on the requested resource");
+    match (info.namespaced, target.namespace.is_some()) {
+        (true, false) if target.name.is_some() => return Err(ApiError::no_such_path()),
+        (true, false) if !matches!(verb, Verb::List | Verb::Watch) => return Err(refused()),
+        (false, true) => return Err(ApiError::no_such_path()),
+        _ => {}
+    }
+    let verbs = match &target.subresource {
+        None => &info.verbs,
+        Some(sub) => {
+            let sub = info.subresources.iter().find(|known| known.name == *sub);
+            &sub.ok_or_else(ApiError::no_such_path)?.verbs
+        }
+    };
+    if verbs.contains(&verb) { Ok(()) } else { Err(refused()) }
+}
+
+fn too_many() -> ApiError {
+    let details = crate::error::Details { retry_after_seconds: Some(1), ..Default::default() };
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "too many requests, please try again later")
+        .with_details(details)
+}

@@ -1,0 +1,125 @@
+//! Everything that is not an object: discovery, OpenAPI, health, version.
+
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use serde_json::Value;
+
+use super::{Inner, access::Caller, respond};
+use crate::{
+    accept,
+    auth::Attributes,
+    body::Body,
+    discovery,
+    error::{ApiError, ApiResult},
+    health,
+    observe::Recorder,
+    query::Query,
+    route::{Probe, Route},
+};
+
+impl Inner {
+    /// Answers a path that names no objects. Errors: 403, 404, 405, 406.
+    pub(super) async fn document(
+        &self,
+        parts: &Parts,
+        query: &Query,
+        route: Route,
+        caller: Caller,
+        recorder: &mut Option<Recorder>,
+    ) -> ApiResult<Response<Body>> {
+        let verb = match parts.method {
+            Method::HEAD => "get".to_string(),
+            ref method => method.as_str().to_ascii_lowercase(),
+        };
+        let attributes = Attributes { verb, path: parts.uri.path().into(), ..Attributes::default() };
+        if let Some(recorder) = recorder {
+            recorder.record.attributes = attributes.clone();
+        }
+        self.authorize(&caller.user, &attributes).await?;
+        if route == Route::Unknown {
+            return Err(ApiError::no_such_path());
+        }
+        if route == Route::DeprecatedWatch {
+            return Err(ApiError::new(
+                StatusCode::NOT_FOUND,
+                "NotFound",
+                "paths with /watch/ are not served: use ?watch=true on a list",
+            ));
+        }
+        if !matches!(parts.method, Method::GET | Method::HEAD) {
+            return Err(ApiError::method_not_allowed(
+                "the server does not allow this method on the requested resource",
+            ));
+        }
+        let headers = &parts.headers;
+        let snapshot = self.catalog.snapshot();
+        match route {
+            Route::CoreVersions | Route::Groups => {
+                let core = route == Route::CoreVersions;
+                match accept::aggregated_discovery(headers)? {
+                    Some(version) => Ok(aggregated(&discovery::aggregated(&snapshot, core, version), version, headers)),
+                    None if core => Ok(respond::document(&discovery::core_versions(&snapshot, &self.address))),
+                    None => Ok(respond::document(&discovery::groups(&snapshot))),
+                }
+            }
+            Route::Group(name) => plain(headers, discovery::group(&snapshot, &name)),
+            Route::GroupVersion { group, version } => plain(headers, discovery::resources(&snapshot, &group, &version)),
+            Route::Version => plain(headers, Some(self.version.clone())),
+            Route::Health { probe, check } => self.probe(probe, check.as_deref(), query).await,
+            Route::OpenApiIndex | Route::OpenApi { .. } => Err(ApiError::no_such_path()),
+            Route::Resource(_) | Route::DeprecatedWatch | Route::Unknown => Err(ApiError::no_such_path()),
+        }
+    }
+
+    async fn probe(&self, probe: Probe, only: Option<&str>, query: &Query) -> ApiResult<Response<Body>> {
+        let mut checks = self.in_time(async { Ok(self.health.check(probe).await) }).await?;
+        if let Some(only) = only {
+            checks.retain(|check| check.name == only);
+            if checks.is_empty() {
+                return Err(ApiError::no_such_path());
+            }
+        }
+        Ok(health::answer(probe, &checks, query.flag("verbose")?.unwrap_or(false)))
+    }
+}
+
+fn plain(headers: &HeaderMap, document: Option<Value>) -> ApiResult<Response<Body>> {
+    accept::plain_json(headers)?;
+    document.map(|document| respond::document(&document)).ok_or_else(ApiError::no_such_path)
+}
+
+/// Aggregated discovery, which clients ask for again with the tag of what they have.
+fn aggregated(document: &Value, version: &str, headers: &HeaderMap) -> Response<Body> {
+    let text = document.to_string();
+    let tag = etag(text.as_bytes());
+    let mut response = if matches_tag(headers, &tag) {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    } else {
+        respond::json(StatusCode::OK, Body::from(text))
+    };
+    let media = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+    for (name, value) in [(header::CONTENT_TYPE, media), (header::ETAG, tag), (header::VARY, "Accept".into())] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    response
+}
+
+/// A strong entity tag of `text`.
+pub(super) fn etag(text: &[u8]) -> String {
+    format!("\"{}\"", hex(ring::digest::digest(&ring::digest::SHA256, text).as_ref()))
+}
+
+/// Upper-case hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
+/// Whether `If-None-Match` names `tag`.
+pub(super) fn matches_tag(headers: &HeaderMap, tag: &str) -> bool {
+    let values = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).any(|known| known == tag || known == "*")
+}
