@@ -21,5 +21,6 @@ pub mod authz;
 pub mod builtin;
 pub mod objects;
 pub mod patch;
+pub mod registry;
 pub mod schema;
 pub mod store;

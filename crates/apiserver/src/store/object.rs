@@ -43,7 +43,7 @@ impl Object {
     }
 
     /// The same object framed as an event at `version`: for a deletion, whose event carries the deletion's own version.
-    pub(super) fn event_at(&self, kind: EventKind, version: u64) -> WatchEvent {
+    pub(crate) fn event_at(&self, kind: EventKind, version: u64) -> WatchEvent {
         let (head, tail) = (&self.json[..self.digits.0], &self.json[self.digits.1..]);
         WatchEvent::new(kind, &[head, version.to_string().as_bytes(), tail].concat())
     }

@@ -1,0 +1,101 @@
+//! What a resource needs to know about its kind beyond what is served: rules for names, generation, and hooks.
+
+use async_trait::async_trait;
+use roadstead_kubewire::{ApiResult, Context, Key, Payload, ResourceInfo, WriteOptions, Written, error::Cause};
+use serde_json::Value;
+
+use super::names::NameRule;
+use crate::store::ResourceName;
+
+/// Behaviour of one kind that is not common to all. Every default does nothing.
+#[async_trait]
+pub trait Hooks: Send + Sync + 'static {
+    /// Fills in what is absent, after the schema's defaults.
+    fn default(&self, _object: &mut Value) {}
+
+    /// The last say before validation: may complete `new` or refuse it for `cx`'s user. `old` is `None` on create; `sub` is
+    /// the subresource written to.
+    ///
+    /// # Errors
+    /// What the client is told, e.g. 403 for an attempt to grant more than one has.
+    fn admit(&self, _cx: &Context, _new: &mut Value, _old: Option<&Value>, _sub: Option<&str>) -> ApiResult<()> {
+        Ok(())
+    }
+
+    /// What is wrong with `new`, beyond its schema.
+    fn validate(&self, _new: &Value, _old: Option<&Value>) -> Vec<Cause> {
+        Vec::new()
+    }
+
+    /// Whether `cx`'s user may delete the object at all.
+    ///
+    /// # Errors
+    /// What the client is told.
+    fn admit_delete(&self, _cx: &Context, _object: &Value) -> ApiResult<()> {
+        Ok(())
+    }
+
+    /// Whether something beside `metadata.finalizers` still holds a deleted object, e.g. a Namespace's `spec.finalizers`.
+    fn held(&self, _object: &Value) -> bool {
+        false
+    }
+
+    /// Marks an object whose deletion has begun, beside its `deletionTimestamp`, e.g. `status.phase`.
+    fn mark_deleted(&self, _object: &mut Value) {}
+
+    /// Cells of a Table, one for each column; `None`: the values at the columns' paths.
+    fn cells(&self, _object: &Value) -> Option<Vec<Value>> {
+        None
+    }
+
+    /// Creates through a subresource; `None`: there is no such one. `object` is the present object.
+    async fn create_subresource(
+        &self,
+        _cx: &Context,
+        _object: &Value,
+        _sub: &str,
+        _payload: &Payload,
+        _options: &WriteOptions,
+    ) -> Option<ApiResult<Written>> {
+        None
+    }
+}
+
+/// No particular behaviour.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plain;
+
+impl Hooks for Plain {}
+
+/// One kind in one version, as the registry serves it.
+pub struct Kind {
+    /// What discovery, routing and printing know.
+    pub info: ResourceInfo,
+    /// Its resource in the store; shared by all versions of the kind.
+    pub resource: ResourceName,
+    /// What names may look like.
+    pub names: NameRule,
+    /// Whether `metadata.generation` counts changes of what is wanted.
+    pub counts_generation: bool,
+    /// Whether an update without resourceVersion overwrites whatever is there. Custom resources refuse it.
+    pub blind_update: bool,
+    /// The kind's own behaviour.
+    pub hooks: Box<dyn Hooks>,
+}
+
+impl Kind {
+    /// Whether `status` is a subresource, and so not part of the main one.
+    pub fn has_status(&self) -> bool {
+        self.info.subresources.iter().any(|sub| sub.name == "status")
+    }
+
+    /// `secrets "x"`, `webhookendpoints.roadstead.dev "x"`: for messages.
+    pub fn describe(&self, key: &Key) -> String {
+        format!("{} \"{}\"", self.resource, key.name)
+    }
+}
+
+/// The store's name of a resource.
+pub fn resource_name(group: &str, plural: &str) -> ResourceName {
+    if group.is_empty() { plural.into() } else { format!("{plural}.{group}").into() }
+}

@@ -1,0 +1,191 @@
+//! `metadata`: reading it, stamping it, and what is wrong with it.
+
+use jiff::Timestamp;
+use roadstead_kubewire::error::Cause;
+use serde_json::{Map, Value};
+
+use super::{kind::Kind, names};
+
+/// All annotations of an object together, keys and values, in bytes.
+const ANNOTATIONS_MAX: usize = 256 << 10;
+
+/// `metadata`, or nothing.
+pub fn meta(object: &Value) -> Option<&Map<String, Value>> {
+    object.get("metadata")?.as_object()
+}
+
+/// `metadata`, made if it is not there.
+pub fn meta_mut(object: &mut Value) -> &mut Map<String, Value> {
+    if !object.is_object() {
+        *object = Value::Object(Map::new());
+    }
+    if !object["metadata"].is_object() {
+        object["metadata"] = Value::Object(Map::new());
+    }
+    match &mut object["metadata"] {
+        Value::Object(meta) => meta,
+        _ => unreachable!("it was made an object above"),
+    }
+}
+
+/// A string of `metadata`, or the empty string.
+pub fn text<'a>(object: &'a Value, field: &str) -> &'a str {
+    meta(object).and_then(|meta| meta.get(field)?.as_str()).unwrap_or_default()
+}
+
+/// Sets a field of `metadata`, or removes it.
+pub fn set(object: &mut Value, field: &str, value: Option<Value>) {
+    match value {
+        Some(value) => meta_mut(object).insert(field.into(), value),
+        None => meta_mut(object).shift_remove(field),
+    };
+}
+
+/// `metadata.finalizers`.
+pub fn finalizers(object: &Value) -> Vec<&str> {
+    let list = meta(object).and_then(|meta| meta.get("finalizers")?.as_array());
+    list.into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// Whether deletion has begun.
+pub fn deleting(object: &Value) -> bool {
+    !text(object, "deletionTimestamp").is_empty()
+}
+
+/// A time as `metadata` has it: RFC 3339, whole seconds, UTC.
+pub fn time(at: Timestamp) -> Value {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into()
+}
+
+/// A cause of `Invalid`.
+pub fn cause(reason: &str, field: impl Into<String>, message: impl Into<String>) -> Cause {
+    Cause { reason: reason.into(), message: message.into(), field: field.into() }
+}
+
+fn invalid(field: impl Into<String>, value: &str, why: &str) -> Cause {
+    cause("FieldValueInvalid", field, format!("Invalid value: {value:?}: {why}"))
+}
+
+/// What is wrong with an object's `metadata`.
+pub fn validate(kind: &Kind, object: &Value) -> Vec<Cause> {
+    let empty = Map::new();
+    let meta = meta(object).unwrap_or(&empty);
+    let mut causes = Vec::new();
+    let name = text(object, "name");
+    if name.is_empty() {
+        causes.push(cause("FieldValueRequired", "metadata.name", "Required value: name or generateName is required"));
+    } else if let Some(why) = kind.names.check(name) {
+        causes.push(invalid("metadata.name", name, &why));
+    }
+    let map = |field: &str| meta.get(field).and_then(Value::as_object).into_iter().flatten();
+    for (key, value) in map("labels") {
+        if let Some(why) = names::qualified(key) {
+            causes.push(invalid("metadata.labels", key, &why));
+        }
+        if let Some(why) = value.as_str().map_or(Some("must be a string".into()), names::label_value) {
+            causes.push(invalid("metadata.labels", value.as_str().unwrap_or_default(), &why));
+        }
+    }
+    let mut size = 0;
+    for (key, value) in map("annotations") {
+        // Upper case is allowed in the prefix of annotations.
+        if let Some(why) = names::qualified(&key.to_ascii_lowercase()) {
+            causes.push(invalid("metadata.annotations", key, &why));
+        }
+        match value.as_str() {
+            Some(value) => size += key.len() + value.len(),
+            None => causes.push(invalid("metadata.annotations", key, "its value must be a string")),
+        }
+    }
+    if size > ANNOTATIONS_MAX {
+        let why = format!("Too long: may not be more than {ANNOTATIONS_MAX} bytes");
+        causes.push(cause("FieldValueTooLong", "metadata.annotations", why));
+    }
+    for (at, finalizer) in finalizers(object).into_iter().enumerate() {
+        if let Some(why) = names::qualified(finalizer) {
+            causes.push(invalid(format!("metadata.finalizers[{at}]"), finalizer, &why));
+        }
+    }
+    causes.extend(owners(meta));
+    causes
+}
+
+fn owners(meta: &Map<String, Value>) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let owners = meta.get("ownerReferences").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for (at, owner) in owners.iter().enumerate() {
+        for field in ["apiVersion", "kind", "name", "uid"] {
+            if owner[field].as_str().unwrap_or_default().is_empty() {
+                let path = format!("metadata.ownerReferences[{at}].{field}");
+                causes.push(cause("FieldValueRequired", path, "Required value: must not be empty"));
+            }
+        }
+    }
+    if owners.iter().filter(|owner| owner["controller"] == true).count() > 1 {
+        let why = "Only one reference can have Controller set to true";
+        causes.push(invalid("metadata.ownerReferences", "", why));
+    }
+    causes
+}
+
+/// What may not change about `metadata` of an existing object, and did.
+pub fn validate_update(new: &Value, old: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if deleting(old) {
+        let before = finalizers(old);
+        let added: Vec<_> = finalizers(new).into_iter().filter(|name| !before.contains(name)).collect();
+        if !added.is_empty() {
+            causes.push(cause(
+                "FieldValueForbidden",
+                "metadata.finalizers",
+                format!(
+                    "Forbidden: no new finalizers can be added if the object is being deleted, found new {added:?}"
+                ),
+            ));
+        }
+    }
+    causes
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::registry::tests::thing;
+
+    #[test]
+    fn bad_metadata_is_named_field_by_field() {
+        let owner = json!({"apiVersion": "v1", "kind": "K", "name": "n", "uid": "u", "controller": true});
+        for (extra, fields) in [
+            (json!({}), vec![]),
+            (json!({"name": ""}), vec!["metadata.name"]),
+            (json!({"name": "A"}), vec!["metadata.name"]),
+            (json!({"labels": {"a/b/c": "x", "ok": "-"}}), vec!["metadata.labels", "metadata.labels"]),
+            (json!({"labels": {"ok": 1}}), vec!["metadata.labels"]),
+            (json!({"annotations": {"a b": "x"}}), vec!["metadata.annotations"]),
+            (json!({"annotations": {"Example.com/a": "x"}}), vec![]),
+            (json!({"annotations": {"a": "x".repeat(ANNOTATIONS_MAX)}}), vec!["metadata.annotations"]),
+            (json!({"finalizers": ["ok/fine", "not ok"]}), vec!["metadata.finalizers[1]"]),
+            (
+                json!({"ownerReferences": [{"apiVersion": "v1", "kind": "K", "name": "n"}]}),
+                vec!["metadata.ownerReferences[0].uid"],
+            ),
+            (json!({"ownerReferences": [owner, owner]}), vec!["metadata.ownerReferences"]),
+        ] {
+            let mut object = json!({"metadata": {"name": "x"}});
+            extra.as_object().unwrap().iter().for_each(|(k, v)| object["metadata"][k] = v.clone());
+            let found: Vec<_> = validate(&thing(), &object).into_iter().map(|cause| cause.field).collect();
+            assert_eq!(found, fields, "{extra}");
+        }
+    }
+
+    #[test]
+    fn finalizers_only_leave_a_dying_object() {
+        let old = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a", "b"]}});
+        let with = |list: Value| json!({"metadata": {"finalizers": list}});
+        assert!(validate_update(&with(json!(["b"])), &old).is_empty());
+        assert_eq!(validate_update(&with(json!(["b", "c"])), &old).len(), 1);
+        assert!(validate_update(&with(json!(["c"])), &json!({"metadata": {}})).is_empty());
+    }
+}

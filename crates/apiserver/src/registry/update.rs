@@ -1,0 +1,209 @@
+//! What an existing object becomes when it, or a subresource of it, is written: a pure step.
+//!
+//! The main resource and `status` each keep the other's part. What the server decides (uid, times, generation) is carried
+//! over from the present object whatever the client sent.
+
+use roadstead_kubewire::{ApiError, ApiResult, Key};
+use serde_json::Value;
+
+use super::{create, kind::Kind, meta};
+
+/// Fields of `metadata` that no update changes.
+const KEPT: [&str; 6] =
+    ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "namespace"];
+
+/// Checks that what was sent is meant for `live`, the object at `key`.
+///
+/// # Errors
+/// 400 for another name; 409 for another uid or resourceVersion; 422 where a resourceVersion is required and absent.
+pub fn addressed(kind: &Kind, key: &Key, live: &Value, sent: &mut Value) -> ApiResult<()> {
+    create::identify(kind, Some(&key.namespace).filter(|namespace| !namespace.is_empty()).map(String::as_str), sent)?;
+    let name = meta::text(sent, "name");
+    if name.is_empty() {
+        meta::set(sent, "name", Some(key.name.clone().into()));
+    } else if name != key.name {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            key.name
+        )));
+    }
+    let (group, plural) = (&kind.info.group, &kind.info.plural);
+    let (found, wanted) = (meta::text(live, "uid"), meta::text(sent, "uid"));
+    if !wanted.is_empty() && wanted != found {
+        let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
+        return Err(ApiError::conflict(group, plural, &key.name, &why));
+    }
+    match meta::text(sent, "resourceVersion") {
+        "" if kind.blind_update => Ok(()),
+        "" => {
+            let cause = meta::cause(
+                "FieldValueInvalid",
+                "metadata.resourceVersion",
+                "Invalid value: 0: must be specified for an update",
+            );
+            Err(ApiError::invalid(group, &kind.info.kind, &key.name, vec![cause]))
+        }
+        version if version != meta::text(live, "resourceVersion") => Err(stale(kind, &key.name)),
+        _ => Ok(()),
+    }
+}
+
+/// 409: somebody else was first.
+pub fn stale(kind: &Kind, name: &str) -> ApiError {
+    let why = "the object has been modified; please apply your changes to the latest version and try again";
+    ApiError::conflict(&kind.info.group, &kind.info.plural, name, why)
+}
+
+/// Puts together what `live` becomes when `sent` is written to it (`sub: None`) or to one of its subresources.
+pub fn merge(kind: &Kind, live: &Value, sent: Value, sub: Option<&str>) -> Value {
+    let mut new = match sub {
+        None => sent,
+        Some(sub) => {
+            let part = if sub == "finalize" { "spec" } else { sub };
+            let mut new = live.clone();
+            take(&mut new, &sent, part);
+            set_managed_fields(&mut new, &sent);
+            new
+        }
+    };
+    for field in KEPT {
+        let kept = meta::meta(live).and_then(|meta| meta.get(field)).cloned();
+        meta::set(&mut new, field, kept);
+    }
+    meta::set(&mut new, "selfLink", None);
+    meta::set(&mut new, "resourceVersion", Some(meta::text(live, "resourceVersion").into()));
+    if sub.is_none() && kind.has_status() {
+        take(&mut new, live, "status");
+    }
+    new
+}
+
+/// Counts the generation up if what is wanted has changed: anything but metadata, and but status where that is a
+/// subresource.
+pub fn count_generation(kind: &Kind, live: &Value, new: &mut Value) {
+    let wanted = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(members) = object.as_object_mut() {
+            for part in ["apiVersion", "kind", "metadata"].into_iter().chain(kind.has_status().then_some("status")) {
+                members.shift_remove(part);
+            }
+        }
+        object
+    };
+    if kind.counts_generation && wanted(live) != wanted(new) {
+        bump(live, new);
+    }
+}
+
+/// One more than the generation of `live`.
+pub fn bump(live: &Value, new: &mut Value) {
+    let generation = live["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
+    meta::set(new, "generation", Some(generation.into()));
+}
+
+/// Whether writing `new` over `live` would change nothing but times in `managedFields`.
+pub fn unchanged(live: &Value, new: &Value) -> bool {
+    let plain = |object: &Value| {
+        let mut object = object.clone();
+        let fields = object.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut);
+        for entry in fields.into_iter().flatten().filter_map(Value::as_object_mut) {
+            entry.shift_remove("time");
+        }
+        object
+    };
+    plain(live) == plain(new)
+}
+
+fn take(into: &mut Value, from: &Value, part: &str) {
+    let Some(members) = into.as_object_mut() else { return };
+    match from.get(part) {
+        Some(value) => members.insert(part.into(), value.clone()),
+        None => members.shift_remove(part),
+    };
+}
+
+fn set_managed_fields(new: &mut Value, sent: &Value) {
+    let fields = meta::meta(sent).and_then(|meta| meta.get("managedFields")).cloned();
+    meta::set(new, "managedFields", fields);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::registry::tests::thing;
+
+    fn live() -> Value {
+        json!({"apiVersion": "example.com/v1", "kind": "Thing", "spec": {"a": 1}, "status": {"s": 1}, "metadata": {
+            "name": "x", "namespace": "default", "uid": "u", "resourceVersion": "5", "generation": 3,
+            "creationTimestamp": "2026-01-01T00:00:00Z", "labels": {"l": "1"}}})
+    }
+
+    fn with(changes: &[(&str, Value)]) -> Value {
+        let mut object = live();
+        for (path, value) in changes {
+            *object.pointer_mut(path).unwrap() = value.clone();
+        }
+        object
+    }
+
+    #[test]
+    fn each_side_keeps_the_others_part_and_the_servers_fields() {
+        let sent = with(&[
+            ("/spec/a", json!(2)),
+            ("/status/s", json!(2)),
+            ("/metadata/labels/l", json!("2")),
+            ("/metadata/uid", json!("other")),
+            ("/metadata/generation", json!(99)),
+        ]);
+        let main = merge(&thing(), &live(), sent.clone(), None);
+        assert_eq!(main, with(&[("/spec/a", json!(2)), ("/metadata/labels/l", json!("2"))]));
+        let status = merge(&thing(), &live(), sent, Some("status"));
+        assert_eq!(status, with(&[("/status/s", json!(2))]));
+    }
+
+    #[test]
+    fn generation_counts_what_is_wanted_alone() {
+        for (changed, generation) in [
+            (with(&[]), 3),
+            (with(&[("/spec/a", json!(2))]), 4),
+            (with(&[("/status/s", json!(2))]), 3),
+            (with(&[("/metadata/labels/l", json!("2"))]), 3),
+        ] {
+            let mut new = changed;
+            count_generation(&thing(), &live(), &mut new);
+            assert_eq!(new["metadata"]["generation"], generation);
+        }
+    }
+
+    #[test]
+    fn an_update_must_be_meant_for_this_object() {
+        let key = Key::new("default", "x");
+        for (sent, code) in [
+            (with(&[]), 0),
+            (with(&[("/metadata/resourceVersion", json!("4"))]), 409),
+            (with(&[("/metadata/resourceVersion", json!(""))]), 422),
+            (with(&[("/metadata/uid", json!("v"))]), 409),
+            (with(&[("/metadata/name", json!("y"))]), 400),
+            (with(&[("/metadata/namespace", json!("y"))]), 400),
+            (with(&[("/kind", json!("Y"))]), 400),
+        ] {
+            let mut changed = sent.clone();
+            let result = addressed(&thing(), &key, &live(), &mut changed);
+            assert_eq!(result.err().map_or(0, |error| error.code), code, "{sent}");
+        }
+    }
+
+    #[test]
+    fn times_of_managers_alone_are_no_change() {
+        let at = |time: &str, manager: &str| {
+            let mut object = live();
+            object["metadata"]["managedFields"] = json!([{"manager": manager, "time": time}]);
+            object
+        };
+        assert!(unchanged(&at("1", "a"), &at("2", "a")));
+        assert!(!unchanged(&at("1", "a"), &at("1", "b")));
+        assert!(!unchanged(&live(), &with(&[("/spec/a", json!(2))])));
+    }
+}

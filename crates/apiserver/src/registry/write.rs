@@ -1,0 +1,337 @@
+//! Doing what was decided: read, decide, write on condition, and decide again when somebody else was first.
+
+use bytes::Bytes;
+use http::StatusCode;
+use jiff::Timestamp;
+use roadstead_kubewire::{
+    ApiError, ApiResult, Context, DeleteOptions, Key, ListOptions, Payload, Resource, WriteOptions, Written,
+    options::PatchKind,
+};
+use serde_json::{Value, json};
+
+use super::{Registry, create, delete, mechanics, meta, update};
+use crate::store::{Action, Draft, Expect, Guard, Object, Refusal, Write, WriteError};
+
+/// How often a decision is made again before the client is told of the conflict.
+const ATTEMPTS: usize = 8;
+/// Largest stored object, in bytes of JSON; the limit of etcd, so that objects can move to a cluster.
+pub const OBJECT_MAX: usize = 1536 << 10;
+
+impl Registry {
+    pub(super) async fn do_create(
+        &self,
+        cx: &Context,
+        namespace: Option<&str>,
+        payload: &Payload,
+        options: &WriteOptions,
+    ) -> ApiResult<Written> {
+        let mut object = mechanics::decode(&self.kind, payload, options, cx)?;
+        create::stamp(&self.kind, namespace, &mut object, &uuid::Uuid::new_v4().to_string(), Timestamp::now())?;
+        self.insert(cx, namespace, object, options).await
+    }
+
+    /// Stores a stamped object.
+    async fn insert(
+        &self,
+        cx: &Context,
+        namespace: Option<&str>,
+        object: Value,
+        options: &WriteOptions,
+    ) -> ApiResult<Written> {
+        for attempt in 1..=ATTEMPTS {
+            let guard = self.live_namespace(namespace)?;
+            let mut object = object.clone();
+            let generated = create::name(&mut object);
+            mechanics::complete(&self.kind, &mut object);
+            self.kind.hooks.admit(cx, &mut object, None, None)?;
+            self.valid(&object, None)?;
+            mechanics::track(&self.kind, None, &mut object, None, options);
+            let draft = self.sized(&object)?;
+            let key = Key::new(namespace.unwrap_or_default(), meta::text(&object, "name"));
+            match self.put(&key, Expect::Absent, guard, draft, options.dry_run).await {
+                Ok(json) => return Ok(Written::created(self.shown(&json))),
+                // Another name, or another look at the namespace.
+                Err(WriteError::Refused(Refusal::Exists)) if generated && attempt < ATTEMPTS => {}
+                Err(WriteError::Refused(Refusal::Guarded)) => {}
+                Err(error) => return Err(self.failed(&key, error)),
+            }
+        }
+        Err(ApiError::unavailable("the namespace keeps changing; try again", 1))
+    }
+
+    pub(super) async fn do_update(
+        &self,
+        cx: &Context,
+        key: &Key,
+        sub: Option<&str>,
+        payload: &Payload,
+        options: &WriteOptions,
+    ) -> ApiResult<Written> {
+        let sent = mechanics::decode(&self.kind, payload, options, cx)?;
+        for _ in 0..ATTEMPTS {
+            let live = self.find(key)?;
+            let before = self.value(&live)?;
+            let mut sent = sent.clone();
+            let insists = !meta::text(&sent, "resourceVersion").is_empty();
+            update::addressed(&self.kind, key, &before, &mut sent)?;
+            let mut new = update::merge(&self.kind, &before, sent, sub);
+            mechanics::track(&self.kind, Some(&before), &mut new, sub, options);
+            match self.replace(cx, key, &live, &before, new, sub, options.dry_run).await {
+                Err(WriteError::Refused(Refusal::Changed | Refusal::Missing)) if !insists => {}
+                result => return self.answer(key, result),
+            }
+        }
+        Err(update::stale(&self.kind, &key.name))
+    }
+
+    pub(super) async fn do_patch(
+        &self,
+        cx: &Context,
+        key: &Key,
+        sub: Option<&str>,
+        how: PatchKind,
+        payload: &Payload,
+        options: &WriteOptions,
+    ) -> ApiResult<Written> {
+        let patch = mechanics::Patch::parse(&self.kind, how, payload, options, cx)?;
+        for _ in 0..ATTEMPTS {
+            let live = match self.find(key) {
+                Err(_) if how == PatchKind::Apply && sub.is_none() => {
+                    return self.apply_new(cx, key, &patch, options).await;
+                }
+                live => live?,
+            };
+            let before = self.value(&live)?;
+            let mut sent = patch.to(&self.kind, &before, sub, options, cx)?;
+            // A patch that does not speak of the version leaves it as it is; one that does is as good as an update.
+            let insists = patch.names_version();
+            update::addressed(&self.kind, key, &before, &mut sent)?;
+            let mut new = update::merge(&self.kind, &before, sent, sub);
+            if how != PatchKind::Apply {
+                mechanics::track(&self.kind, Some(&before), &mut new, sub, options);
+            }
+            match self.replace(cx, key, &live, &before, new, sub, options.dry_run).await {
+                Err(WriteError::Refused(Refusal::Changed | Refusal::Missing)) if !insists => {}
+                result => return self.answer(key, result),
+            }
+        }
+        Err(update::stale(&self.kind, &key.name))
+    }
+
+    /// Server-side apply of what does not exist yet.
+    async fn apply_new(
+        &self,
+        cx: &Context,
+        key: &Key,
+        patch: &mechanics::Patch,
+        options: &WriteOptions,
+    ) -> ApiResult<Written> {
+        let mut object = patch.to_new(&self.kind, options, cx)?;
+        let namespace = Some(key.namespace.as_str()).filter(|namespace| !namespace.is_empty());
+        create::stamp(&self.kind, namespace, &mut object, &uuid::Uuid::new_v4().to_string(), Timestamp::now())?;
+        match meta::text(&object, "name") {
+            "" => meta::set(&mut object, "name", Some(key.name.clone().into())),
+            name if name != key.name => {
+                return Err(ApiError::bad_request(format!(
+                    "the name of the object ({name}) does not match the name on the URL ({})",
+                    key.name
+                )));
+            }
+            _ => {}
+        }
+        self.insert(cx, namespace, object, options).await
+    }
+
+    /// Writes `new` over `live`; with nothing changed writes nothing, and with nothing holding it any more deletes it.
+    #[expect(clippy::too_many_arguments, reason = "all of one step's facts; a struct for one caller's sake hides them")]
+    async fn replace(
+        &self,
+        cx: &Context,
+        key: &Key,
+        live: &Object,
+        before: &Value,
+        mut new: Value,
+        sub: Option<&str>,
+        dry_run: bool,
+    ) -> Result<ApiResult<Bytes>, WriteError> {
+        let mut decide = || -> ApiResult<Option<Draft>> {
+            mechanics::complete(&self.kind, &mut new);
+            self.kind.hooks.admit(cx, &mut new, Some(before), sub)?;
+            update::count_generation(&self.kind, before, &mut new);
+            self.valid(&new, Some(before))?;
+            if update::unchanged(before, &new) { Ok(None) } else { self.sized(&new).map(Some) }
+        };
+        let draft = match decide() {
+            Ok(Some(draft)) => draft,
+            Ok(None) => return Ok(Ok(self.shown(&live.json))),
+            Err(error) => return Ok(Err(error)),
+        };
+        let expect = Expect::Version(live.version);
+        if delete::released(&self.kind, &new) {
+            let last = draft.preview(Some(live.version));
+            self.remove(key, live.version, dry_run).await?;
+            return Ok(Ok(self.shown(&last)));
+        }
+        Ok(Ok(self.shown(&self.put(key, expect, None, draft, dry_run).await?)))
+    }
+
+    fn answer(&self, key: &Key, result: Result<ApiResult<Bytes>, WriteError>) -> ApiResult<Written> {
+        match result {
+            Ok(result) => result.map(Written::ok),
+            Err(error) => Err(self.failed(key, error)),
+        }
+    }
+
+    pub(super) async fn do_delete(&self, cx: &Context, key: &Key, options: &DeleteOptions) -> ApiResult<Written> {
+        for _ in 0..ATTEMPTS {
+            let live = self.find(key)?;
+            let before = self.value(&live)?;
+            self.kind.hooks.admit_delete(cx, &before)?;
+            let result = match delete::plan(&self.kind, key, &before, options, Timestamp::now())? {
+                delete::Plan::Wait => return Ok(Written::ok(self.shown(&live.json))),
+                delete::Plan::Remove => {
+                    let gone = self.remove(key, live.version, options.dry_run).await;
+                    gone.map(|()| self.success(key, &live.uid))
+                }
+                delete::Plan::Mark(marked) => {
+                    let draft = Draft::new(&marked);
+                    let put = self.put(key, Expect::Version(live.version), None, draft, options.dry_run).await;
+                    put.map(|json| self.shown(&json))
+                }
+            };
+            match result {
+                Ok(json) => return Ok(Written::ok(json)),
+                Err(WriteError::Refused(Refusal::Changed | Refusal::Missing)) => {}
+                Err(error) => return Err(self.failed(key, error)),
+            }
+        }
+        Err(update::stale(&self.kind, &key.name))
+    }
+
+    pub(super) async fn do_delete_collection(
+        &self,
+        cx: &Context,
+        namespace: Option<&str>,
+        list: &ListOptions,
+        options: &DeleteOptions,
+    ) -> ApiResult<Written> {
+        let found = self.list(cx, namespace, list).await?;
+        let mut items = Vec::with_capacity(found.items.len());
+        for json in found.items {
+            let object: Value = serde_json::from_slice(&json).map_err(|_| unreadable())?;
+            let key = Key::new(meta::text(&object, "namespace"), meta::text(&object, "name"));
+            match self.do_delete(cx, &key, options).await {
+                Err(error) if error.code != StatusCode::NOT_FOUND => return Err(error),
+                _ => items.push(object),
+            }
+        }
+        let info = &self.kind.info;
+        let metadata = json!({"resourceVersion": found.resource_version});
+        let list =
+            json!({"kind": info.list_kind, "apiVersion": info.api_version(), "metadata": metadata, "items": items});
+        Ok(Written::ok(list.to_string().into()))
+    }
+
+    /// The namespace that an object is created in, to be as it is now when the object is written.
+    fn live_namespace(&self, namespace: Option<&str>) -> ApiResult<Option<Guard>> {
+        let Some(name) = namespace.filter(|_| self.kind.info.namespaced) else { return Ok(None) };
+        let key = Key::new("", name);
+        let found = self.store.get("namespaces", &key).ok_or_else(|| ApiError::not_found("", "namespaces", name))?;
+        if meta::deleting(&self.value(&found)?) {
+            return Err(ApiError::forbidden(format!(
+                "{} is forbidden: unable to create new content in namespace {name} because it is being terminated",
+                self.kind.resource
+            )));
+        }
+        Ok(Some(Guard { resource: "namespaces".into(), key, version: found.version }))
+    }
+
+    fn valid(&self, new: &Value, old: Option<&Value>) -> ApiResult<()> {
+        let mut causes = meta::validate(&self.kind, new);
+        if let Some(old) = old {
+            causes.extend(meta::validate_update(new, old));
+        }
+        causes.extend(mechanics::validate(&self.kind, new, old));
+        causes.extend(self.kind.hooks.validate(new, old));
+        if causes.is_empty() {
+            return Ok(());
+        }
+        Err(ApiError::invalid(&self.kind.info.group, &self.kind.info.kind, meta::text(new, "name"), causes))
+    }
+
+    fn sized(&self, object: &Value) -> ApiResult<Draft> {
+        let draft = Draft::new(object);
+        if draft.len() > OBJECT_MAX {
+            let (name, length) = (meta::text(object, "name"), draft.len());
+            let what = &self.kind.info.plural;
+            return Err(ApiError::too_large(format!(
+                "{what} \"{name}\" is too large: {length} bytes, of at most {OBJECT_MAX}"
+            )));
+        }
+        Ok(draft)
+    }
+
+    async fn put(
+        &self,
+        key: &Key,
+        expect: Expect,
+        guard: Option<Guard>,
+        draft: Draft,
+        dry_run: bool,
+    ) -> Result<Bytes, WriteError> {
+        if dry_run {
+            let found = self.store.get(&self.kind.resource, key).map(|object| object.version);
+            return match (expect, found) {
+                (Expect::Absent, Some(_)) => Err(Refusal::Exists.into()),
+                (Expect::Absent, None) => Ok(draft.preview(None)),
+                (Expect::Version(wanted), Some(found)) if wanted == found => Ok(draft.preview(Some(found))),
+                _ => Err(Refusal::Changed.into()),
+            };
+        }
+        let resource = self.kind.resource.clone();
+        let write = Write { resource, key: key.clone(), expect, guard, action: Action::Put(draft) };
+        let change = self.store.write(write).await?;
+        Ok(change.after.as_ref().map(|object| object.json.clone()).unwrap_or_default())
+    }
+
+    async fn remove(&self, key: &Key, version: u64, dry_run: bool) -> Result<(), WriteError> {
+        if dry_run {
+            return Ok(());
+        }
+        let (resource, expect) = (self.kind.resource.clone(), Expect::Version(version));
+        self.store.write(Write { resource, key: key.clone(), expect, guard: None, action: Action::Delete }).await?;
+        Ok(())
+    }
+
+    /// What the client is told of a write that was not done.
+    fn failed(&self, key: &Key, error: WriteError) -> ApiError {
+        let info = &self.kind.info;
+        match error {
+            WriteError::Refused(Refusal::Exists) => ApiError::already_exists(&info.group, &info.plural, &key.name),
+            WriteError::Refused(Refusal::Missing) => self.not_found(&key.name),
+            WriteError::Refused(_) => update::stale(&self.kind, &key.name),
+            error => ApiError::unavailable(error.to_string(), 1),
+        }
+    }
+
+    /// The `Status` that answers a deletion.
+    fn success(&self, key: &Key, uid: &str) -> Bytes {
+        let info = &self.kind.info;
+        let mut details = json!({"name": key.name, "kind": info.plural, "uid": uid});
+        if !info.group.is_empty() {
+            details["group"] = info.group.clone().into();
+        }
+        let status =
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
+        status.to_string().into()
+    }
+
+    /// A stored object as JSON, in this version.
+    pub(super) fn value(&self, object: &Object) -> ApiResult<Value> {
+        serde_json::from_slice(&self.shown(&object.json)).map_err(|_| unreadable())
+    }
+}
+
+fn unreadable() -> ApiError {
+    ApiError::internal("a stored object cannot be read")
+}
