@@ -22,5 +22,6 @@ pub mod builtin;
 pub mod objects;
 pub mod patch;
 pub mod registry;
+pub mod reviews;
 pub mod schema;
 pub mod store;

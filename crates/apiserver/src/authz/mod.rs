@@ -86,14 +86,7 @@ impl Rbac {
 
     /// All rules that hold for `user` in `namespace`, for `kubectl auth can-i --list`.
     pub fn rules_of(&self, user: &User, namespace: &str) -> Vec<Rule> {
-        let everything = || {
-            let all = || vec!["*".to_string()];
-            let resources = Rule { api_groups: all(), resources: all(), verbs: all(), ..Rule::default() };
-            [resources, Rule { non_resource_urls: all(), verbs: all(), ..Rule::default() }]
-        };
-        let mut rules = if is_master(user) { Vec::from(everything()) } else { Vec::new() };
-        rules.extend(self.index().rules_of(user, namespace));
-        rules
+        if is_master(user) { Rule::everything().into() } else { self.index().rules_of(user, namespace) }
     }
 }
 
