@@ -11,6 +11,10 @@
 //! | `crd` | CustomResourceDefinitions become served resources |
 //! | `registry` | what a Kubernetes resource does (create, update, patch, delete, list, watch), over the store |
 //! | [`store`] | durable objects, resourceVersions, change history |
+//! | [`authn`], [`authz`], [`reviews`] | who asks, and what they may |
+//! | [`gc`], `namespaces` | what follows from a deletion |
+//! | `audit` | who did what |
+//! | [`objects`] | what those read of the store |
 //! | `pki`, `kubeconfig` | certificates and the administrator's way in |
 //!
 //! Why a library first: tests open a whole control plane in memory in milliseconds, and `up` is only one more caller.
@@ -19,6 +23,7 @@ pub mod apply;
 pub mod authn;
 pub mod authz;
 pub mod builtin;
+pub mod gc;
 pub mod objects;
 pub mod patch;
 pub mod registry;
