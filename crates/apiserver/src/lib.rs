@@ -12,7 +12,7 @@
 //! | `registry` | what a Kubernetes resource does (create, update, patch, delete, list, watch), over the store |
 //! | [`store`] | durable objects, resourceVersions, change history |
 //! | [`authn`], [`authz`], [`reviews`] | who asks, and what they may |
-//! | [`gc`], `namespaces` | what follows from a deletion |
+//! | [`gc`], [`namespaces`] | what follows from a deletion |
 //! | `audit` | who did what |
 //! | [`objects`] | what those read of the store |
 //! | `pki`, `kubeconfig` | certificates and the administrator's way in |
@@ -24,6 +24,7 @@ pub mod authn;
 pub mod authz;
 pub mod builtin;
 pub mod gc;
+pub mod namespaces;
 pub mod objects;
 pub mod patch;
 pub mod registry;

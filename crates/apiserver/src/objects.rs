@@ -10,6 +10,8 @@ use roadstead_kubewire::Key;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::store::Store;
+
 /// Reads committed objects. Objects carry `apiVersion` and `kind`.
 pub trait Objects: Send + Sync + 'static {
     /// One object; an empty namespace in `key` for cluster-scoped kinds.
@@ -23,6 +25,32 @@ pub trait Objects: Send + Sync + 'static {
 
     /// Wakes after committed changes to objects of a kind; closed when there will be none any more.
     fn changes(&self, group: &str, plural: &str) -> watch::Receiver<u64>;
+}
+
+/// The store's name of a resource.
+fn resource(group: &str, plural: &str) -> String {
+    if group.is_empty() { plural.into() } else { format!("{plural}.{group}") }
+}
+
+impl Objects for Store {
+    fn get(&self, group: &str, plural: &str, key: &Key) -> Option<Arc<Value>> {
+        Store::get(self, &resource(group, plural), key)?.value().ok().map(Arc::new)
+    }
+
+    fn list(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Value>> {
+        let state = self.state();
+        let table = state.tables.get(&*resource(group, plural)).into_iter().flatten();
+        let wanted = table.filter(|(key, _)| namespace.is_none_or(|namespace| key.namespace == namespace));
+        wanted.filter_map(|(_, object)| object.value().ok().map(Arc::new)).collect()
+    }
+
+    fn version(&self, group: &str, plural: &str) -> u64 {
+        *self.feed(&resource(group, plural)).newest().borrow()
+    }
+
+    fn changes(&self, group: &str, plural: &str) -> watch::Receiver<u64> {
+        self.feed(&resource(group, plural)).newest()
+    }
 }
 
 /// A string at a JSON pointer, or the empty string.

@@ -71,6 +71,18 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Which object it acts on.
+    pub fn id(&self) -> &Id {
+        match self {
+            Self::Delete { id, .. }
+            | Self::RemoveOwners { id, .. }
+            | Self::Unblock { id, .. }
+            | Self::RemoveFinalizer { id, .. } => id,
+        }
+    }
+}
+
 /// The next steps for the node at `id`: none, one, or, for an orphaning owner, one for each dependent.
 pub fn plan(graph: &Graph, owners: &impl Owners, id: &Id) -> Vec<Action> {
     match graph.get(id) {

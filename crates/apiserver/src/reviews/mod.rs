@@ -14,13 +14,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use roadstead_kubewire::{
-    ApiError, ApiResult, Context, Key, Payload, Resource, ResourceInfo, Verb, WriteOptions, Written, options::Media,
+    ApiError, ApiResult, Context, Key, Payload, Resource, ResourceInfo, WriteOptions, Written, options::Media,
 };
 use serde_json::{Map, Value, json};
 
-use crate::{authn::Tokens, authz::Rbac};
+use crate::{authn::Tokens, authz::Rbac, builtin};
 
-const AUTHENTICATION: &str = "authentication.k8s.io";
 const AUTHORIZATION: &str = "authorization.k8s.io";
 
 /// Which question.
@@ -48,33 +47,15 @@ impl Question {
             Self::SelfRules => "SelfSubjectRulesReview",
         }
     }
-
-    fn group(self) -> &'static str {
-        if matches!(self, Self::Token | Self::SelfSubject) { AUTHENTICATION } else { AUTHORIZATION }
-    }
 }
 
-/// The resources of all reviews, for the catalog. `definitions` are the OpenAPI schemas of the built-in kinds.
-pub fn resources(rbac: &Rbac, tokens: &Tokens, definitions: &Arc<Map<String, Value>>) -> Vec<Arc<dyn Resource>> {
-    let resource = |question: Question| -> Arc<dyn Resource> {
-        let (kind, group) = (question.kind(), question.group());
-        let singular = kind.to_lowercase();
-        let package = group.trim_end_matches(".k8s.io");
-        let info = ResourceInfo {
-            group: group.into(),
-            version: "v1".into(),
-            kind: kind.into(),
-            plural: format!("{singular}s"),
-            singular,
-            namespaced: question == Question::LocalAccess,
-            verbs: vec![Verb::Create],
-            schema_name: format!("io.k8s.api.{package}.v1.{kind}"),
-            definitions: definitions.clone(),
-            ..ResourceInfo::default()
-        };
-        Arc::new(Review { question, info, rbac: rbac.clone(), tokens: tokens.clone() })
+/// The resources of all reviews, for the catalog.
+pub fn resources(rbac: &Rbac, tokens: &Tokens) -> Vec<Arc<dyn Resource>> {
+    let resource = |kind: builtin::Kind| -> Option<Arc<dyn Resource>> {
+        let question = Question::ALL.into_iter().find(|question| question.kind() == kind.info.kind)?;
+        Some(Arc::new(Review { question, info: kind.info, rbac: rbac.clone(), tokens: tokens.clone() }))
     };
-    Question::ALL.map(resource).into()
+    builtin::reviews().into_iter().filter_map(resource).collect()
 }
 
 struct Review {

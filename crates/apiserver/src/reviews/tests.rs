@@ -35,7 +35,8 @@ fn house() -> House {
     let key = SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
     let accounts = Arc::new(ServiceAccounts::new(key, memory.clone()));
     let tokens = Tokens::new(Vec::<FixedToken>::new(), accounts);
-    House { resources: resources(&Rbac::new(memory), &tokens, &Arc::default()), tokens }
+    assert_eq!(resources(&Rbac::new(memory.clone()), &tokens).len(), Question::ALL.len());
+    House { resources: resources(&Rbac::new(memory), &tokens), tokens }
 }
 
 fn ann() -> User {

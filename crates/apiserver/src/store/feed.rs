@@ -129,6 +129,11 @@ impl Feed {
         Ok(table)
     }
 
+    /// Tells the version of the last change.
+    pub fn newest(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
+    }
+
     /// A cursor behind `version`.
     pub fn cursor(self: &Arc<Self>, version: u64) -> Cursor {
         Cursor { newest: self.newest.subscribe(), feed: self.clone(), position: version }

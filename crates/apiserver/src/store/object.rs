@@ -33,6 +33,15 @@ pub struct Object {
     digits: (usize, usize),
 }
 
+/// Each version is of one object.
+impl PartialEq for Object {
+    fn eq(&self, other: &Self) -> bool {
+        self.version == other.version
+    }
+}
+
+impl Eq for Object {}
+
 impl Object {
     /// The object as a JSON value.
     ///
