@@ -1,11 +1,13 @@
 //! What a resource needs to know about its kind beyond what is served: rules for names, generation, and hooks.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use roadstead_kubewire::{ApiResult, Context, Key, Payload, ResourceInfo, WriteOptions, Written, error::Cause};
+use roadstead_kubewire::{ApiError, ApiResult, Context, Payload, ResourceInfo, WriteOptions, Written, error::Cause};
 use serde_json::Value;
 
 use super::names::NameRule;
-use crate::store::ResourceName;
+use crate::{builtin, schema::Schema, store::ResourceName};
 
 /// Behaviour of one kind that is not common to all. Every default does nothing.
 #[async_trait]
@@ -67,12 +69,22 @@ pub struct Plain;
 
 impl Hooks for Plain {}
 
+/// Where a kind's schema is.
+pub enum KindSchema {
+    /// Among the built-in ones, by `info.schema_name`; compiled when first needed, so that opening stays quick.
+    Builtin,
+    /// Compiled from a CustomResourceDefinition.
+    Custom(Arc<Schema>),
+}
+
 /// One kind in one version, as the registry serves it.
 pub struct Kind {
     /// What discovery, routing and printing know.
     pub info: ResourceInfo,
     /// Its resource in the store; shared by all versions of the kind.
     pub resource: ResourceName,
+    /// What its objects look like.
+    pub schema: KindSchema,
     /// What names may look like.
     pub names: NameRule,
     /// Whether `metadata.generation` counts changes of what is wanted.
@@ -89,9 +101,16 @@ impl Kind {
         self.info.subresources.iter().any(|sub| sub.name == "status")
     }
 
-    /// `secrets "x"`, `webhookendpoints.roadstead.dev "x"`: for messages.
-    pub fn describe(&self, key: &Key) -> String {
-        format!("{} \"{}\"", self.resource, key.name)
+    /// The schema.
+    ///
+    /// # Errors
+    /// 500 if it cannot be compiled, which is a fault of this program.
+    pub fn schema(&self) -> ApiResult<Arc<Schema>> {
+        match &self.schema {
+            KindSchema::Custom(schema) => Ok(schema.clone()),
+            KindSchema::Builtin => builtin::schema(&self.info.schema_name)
+                .map_err(|error| ApiError::internal(format!("the schema of {} is broken: {error}", self.info.kind))),
+        }
     }
 }
 

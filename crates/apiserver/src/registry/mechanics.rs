@@ -1,41 +1,74 @@
-//! Where schemas and patches come in: what a registry asks of them.
+//! Where schemas and patches come in: what a registry asks of them, put together for one kind.
 
+use jiff::Timestamp;
 use roadstead_kubewire::{
     ApiError, ApiResult, Context, Payload, WriteOptions,
     error::Cause,
-    options::{Media, PatchKind},
+    options::{FieldValidation, PatchKind},
 };
 use serde_json::Value;
 
-use super::kind::Kind;
+use super::{kind::Kind, meta};
+use crate::{
+    apply, patch,
+    schema::document::{self, Document},
+};
 
-/// Parses a body and drops or refuses unknown fields.
-pub fn decode(_kind: &Kind, payload: &Payload, _options: &WriteOptions, _cx: &Context) -> ApiResult<Value> {
-    if payload.media != Media::Json {
-        return Err(ApiError::unsupported_media_type("only JSON is understood"));
-    }
-    parse(payload)
+/// Parses a body, drops unknown fields, and warns of them or refuses them as asked.
+///
+/// # Errors
+/// 400.
+pub fn decode(kind: &Kind, payload: &Payload, options: &WriteOptions, cx: &Context) -> ApiResult<Value> {
+    let (value, warnings) = kind.schema()?.decode(payload, options.field_validation)?;
+    warnings.into_iter().for_each(|warning| cx.warn(warning));
+    Ok(value)
 }
 
-fn parse(payload: &Payload) -> ApiResult<Value> {
-    serde_json::from_slice(&payload.bytes)
-        .map_err(|error| ApiError::bad_request(format!("the body is not valid JSON: {error}")))
-}
-
-/// Fills in defaults.
-pub fn complete(kind: &Kind, object: &mut Value) {
+/// Fills in defaults: the schema's, then the kind's own.
+///
+/// # Errors
+/// 500 if the kind has no usable schema.
+pub fn complete(kind: &Kind, object: &mut Value) -> ApiResult<()> {
+    kind.schema()?.default(object);
     kind.hooks.default(object);
+    Ok(())
 }
 
 /// What the schema finds wrong.
-pub fn validate(_kind: &Kind, _new: &Value, _old: Option<&Value>) -> Vec<Cause> {
-    Vec::new()
+///
+/// # Errors
+/// 500 if the kind has no usable schema.
+pub fn validate(kind: &Kind, new: &Value, old: Option<&Value>) -> ApiResult<Vec<Cause>> {
+    Ok(kind.schema()?.validate(new, old))
 }
 
-/// Records in `managedFields` who changed what.
-pub fn track(_kind: &Kind, _live: Option<&Value>, _new: &mut Value, _sub: Option<&str>, _options: &WriteOptions) {}
+/// Records in `managedFields` what a write other than an apply changed.
+///
+/// # Errors
+/// 500 if the kind has no usable schema.
+pub fn track(
+    kind: &Kind,
+    live: Option<&Value>,
+    new: &mut Value,
+    sub: Option<&str>,
+    options: &WriteOptions,
+) -> ApiResult<()> {
+    apply::track_update(live, new, &request(kind, sub, options), &*kind.schema()?);
+    Ok(())
+}
+
+fn request(kind: &Kind, sub: Option<&str>, options: &WriteOptions) -> apply::Request {
+    apply::Request {
+        manager: options.field_manager.clone(),
+        force: options.force,
+        subresource: sub.unwrap_or_default().into(),
+        api_version: kind.info.api_version(),
+        now: Timestamp::now(),
+    }
+}
 
 /// A parsed patch.
+#[derive(Debug)]
 pub struct Patch {
     how: PatchKind,
     body: Value,
@@ -43,51 +76,96 @@ pub struct Patch {
 
 impl Patch {
     /// Parses a patch.
+    ///
+    /// # Errors
+    /// 400 for what cannot be parsed; 415 for a strategic merge patch on a custom kind; 422 for an apply by nobody.
     pub fn parse(
-        _kind: &Kind,
+        kind: &Kind,
         how: PatchKind,
         payload: &Payload,
-        _options: &WriteOptions,
-        _cx: &Context,
+        options: &WriteOptions,
+        cx: &Context,
     ) -> ApiResult<Self> {
-        match how {
-            PatchKind::Json | PatchKind::Merge => Ok(Self { how, body: parse(payload)? }),
-            _ => Err(ApiError::unsupported_media_type("only JSON patch and merge patch are understood")),
+        if how == PatchKind::Strategic && !kind.info.strategic_merge {
+            return Err(ApiError::unsupported_media_type(
+                "the body of the request was in an unknown format - accepted media types include: \
+                 application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+            ));
         }
+        if how != PatchKind::Apply {
+            let Document { value: body, duplicates } = document::parse(payload)?;
+            let told: Vec<_> = duplicates.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
+            tell(told, options, cx)?;
+            return Ok(Self { how, body });
+        }
+        if options.field_manager.is_empty() {
+            let why = "Required value: is required for apply patch";
+            let cause = meta::cause("FieldValueRequired", "fieldManager", why);
+            return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
+        }
+        let body = decode(kind, payload, options, cx)?;
+        if meta::meta(&body).is_some_and(|meta| meta.get("managedFields").is_some_and(|fields| !fields.is_null())) {
+            return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+        }
+        Ok(Self { how, body })
     }
 
     /// Whether the patch itself says which version it is for.
     pub fn names_version(&self) -> bool {
         match &self.body {
             Value::Array(steps) => steps.iter().any(|step| step["path"] == "/metadata/resourceVersion"),
-            body => body.pointer("/metadata/resourceVersion").is_some_and(|version| !version.is_null()),
+            body => !meta::text(body, "resourceVersion").is_empty(),
         }
     }
 
-    /// What `live` becomes.
+    /// Whether the result says itself who manages which field.
+    pub fn tracks(&self) -> bool {
+        self.how == PatchKind::Apply
+    }
+
+    /// What `live` becomes; `None`: what an apply creates.
+    ///
+    /// # Errors
+    /// 400 or 422 for a patch that does not fit, 409 where an apply meets another manager's field.
     pub fn to(
         &self,
-        _kind: &Kind,
-        live: &Value,
-        _sub: Option<&str>,
-        _options: &WriteOptions,
-        _cx: &Context,
+        kind: &Kind,
+        live: Option<&Value>,
+        sub: Option<&str>,
+        options: &WriteOptions,
+        cx: &Context,
     ) -> ApiResult<Value> {
-        let mut new = live.clone();
-        match self.how {
-            PatchKind::Merge => json_patch::merge(&mut new, &self.body),
-            _ => {
-                let patch: json_patch::Patch = serde_json::from_value(self.body.clone())
-                    .map_err(|error| ApiError::bad_request(format!("not a JSON patch: {error}")))?;
-                json_patch::patch(&mut new, &patch)
-                    .map_err(|error| ApiError::bad_request(format!("the patch does not fit: {error}")))?;
+        let schema = kind.schema()?;
+        let present = live.unwrap_or(&Value::Null);
+        let mut new = match self.how {
+            PatchKind::Json => patch::json(present, &self.body)?,
+            PatchKind::Merge => patch::merge(present, &self.body),
+            PatchKind::Strategic => patch::strategic(present, &self.body, &schema)?,
+            PatchKind::Apply => {
+                let mut new = apply::apply(live, &self.body, &request(kind, sub, options), &schema)?;
+                let version = [&self.body, present].map(|object| meta::text(object, "resourceVersion"));
+                let version = version.into_iter().find(|version| !version.is_empty()).map(Value::from);
+                meta::set(&mut new, "resourceVersion", version);
+                return Ok(new);
             }
-        }
+        };
+        let unknown = schema.prune(&mut new);
+        tell(unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect(), options, cx)?;
         Ok(new)
     }
+}
 
-    /// What an apply of something new creates.
-    pub fn to_new(&self, _kind: &Kind, _options: &WriteOptions, _cx: &Context) -> ApiResult<Value> {
-        Ok(self.body.clone())
+/// Warns, refuses or says nothing, as the client asked.
+fn tell(found: Vec<String>, options: &WriteOptions, cx: &Context) -> ApiResult<()> {
+    match options.field_validation {
+        FieldValidation::Strict if !found.is_empty() => {
+            let message = format!("strict decoding error: {}", found.join(", "));
+            Err(ApiError::invalid("", "", "", vec![meta::cause("FieldValueInvalid", "patch", message)]))
+        }
+        FieldValidation::Warn => {
+            found.into_iter().for_each(|warning| cx.warn(warning));
+            Ok(())
+        }
+        FieldValidation::Strict | FieldValidation::Ignore => Ok(()),
     }
 }

@@ -32,7 +32,7 @@ use roadstead_kubewire::{
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-pub use self::kind::{Hooks, Kind, Plain, resource_name};
+pub use self::kind::{Hooks, Kind, KindSchema, Plain, resource_name};
 use crate::store::{Object, Store};
 
 /// One kind in one version, served from the store.

@@ -3,7 +3,7 @@
 use roadstead_kubewire::{ResourceInfo, Subresource, Verb};
 
 use super::*;
-use crate::registry::names::NameRule;
+use crate::{registry::names::NameRule, schema::Schema};
 
 /// A custom kind with a status.
 pub(crate) fn thing() -> Kind {
@@ -26,6 +26,16 @@ pub(crate) fn thing() -> Kind {
             selectable_fields: vec![".spec.size".into()],
             ..ResourceInfo::default()
         },
+        schema: KindSchema::Custom(
+            Schema::compile(
+                &json!({"type": "object", "properties": {
+            "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {
+                "size": {"type": "integer"}, "shape": {"type": "string", "default": "round"}}},
+            "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}),
+                &serde_json::Map::new(),
+            )
+            .unwrap(),
+        ),
         resource: resource_name("example.com", "things"),
         names: NameRule::Subdomain,
         counts_generation: true,

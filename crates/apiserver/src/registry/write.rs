@@ -27,25 +27,28 @@ impl Registry {
     ) -> ApiResult<Written> {
         let mut object = mechanics::decode(&self.kind, payload, options, cx)?;
         create::stamp(&self.kind, namespace, &mut object, &uuid::Uuid::new_v4().to_string(), Timestamp::now())?;
-        self.insert(cx, namespace, object, options).await
+        self.insert(cx, namespace, object, options, false).await
     }
 
-    /// Stores a stamped object.
+    /// Stores a stamped object; `tracked`: its `managedFields` are right already.
     async fn insert(
         &self,
         cx: &Context,
         namespace: Option<&str>,
         object: Value,
         options: &WriteOptions,
+        tracked: bool,
     ) -> ApiResult<Written> {
         for attempt in 1..=ATTEMPTS {
             let guard = self.live_namespace(namespace)?;
             let mut object = object.clone();
             let generated = create::name(&mut object);
-            mechanics::complete(&self.kind, &mut object);
+            mechanics::complete(&self.kind, &mut object)?;
             self.kind.hooks.admit(cx, &mut object, None, None)?;
             self.valid(&object, None)?;
-            mechanics::track(&self.kind, None, &mut object, None, options);
+            if !tracked {
+                mechanics::track(&self.kind, None, &mut object, None, options)?;
+            }
             let draft = self.sized(&object)?;
             let key = Key::new(namespace.unwrap_or_default(), meta::text(&object, "name"));
             match self.put(&key, Expect::Absent, guard, draft, options.dry_run).await {
@@ -75,7 +78,7 @@ impl Registry {
             let insists = !meta::text(&sent, "resourceVersion").is_empty();
             update::addressed(&self.kind, key, &before, &mut sent)?;
             let mut new = update::merge(&self.kind, &before, sent, sub);
-            mechanics::track(&self.kind, Some(&before), &mut new, sub, options);
+            mechanics::track(&self.kind, Some(&before), &mut new, sub, options)?;
             match self.replace(cx, key, &live, &before, new, sub, options.dry_run).await {
                 Err(WriteError::Refused(Refusal::Changed | Refusal::Missing)) if !insists => {}
                 result => return self.answer(key, result),
@@ -102,13 +105,13 @@ impl Registry {
                 live => live?,
             };
             let before = self.value(&live)?;
-            let mut sent = patch.to(&self.kind, &before, sub, options, cx)?;
+            let mut sent = patch.to(&self.kind, Some(&before), sub, options, cx)?;
             // A patch that does not speak of the version leaves it as it is; one that does is as good as an update.
             let insists = patch.names_version();
             update::addressed(&self.kind, key, &before, &mut sent)?;
             let mut new = update::merge(&self.kind, &before, sent, sub);
-            if how != PatchKind::Apply {
-                mechanics::track(&self.kind, Some(&before), &mut new, sub, options);
+            if !patch.tracks() {
+                mechanics::track(&self.kind, Some(&before), &mut new, sub, options)?;
             }
             match self.replace(cx, key, &live, &before, new, sub, options.dry_run).await {
                 Err(WriteError::Refused(Refusal::Changed | Refusal::Missing)) if !insists => {}
@@ -126,7 +129,7 @@ impl Registry {
         patch: &mechanics::Patch,
         options: &WriteOptions,
     ) -> ApiResult<Written> {
-        let mut object = patch.to_new(&self.kind, options, cx)?;
+        let mut object = patch.to(&self.kind, None, None, options, cx)?;
         let namespace = Some(key.namespace.as_str()).filter(|namespace| !namespace.is_empty());
         create::stamp(&self.kind, namespace, &mut object, &uuid::Uuid::new_v4().to_string(), Timestamp::now())?;
         match meta::text(&object, "name") {
@@ -139,7 +142,7 @@ impl Registry {
             }
             _ => {}
         }
-        self.insert(cx, namespace, object, options).await
+        self.insert(cx, namespace, object, options, true).await
     }
 
     /// Writes `new` over `live`; with nothing changed writes nothing, and with nothing holding it any more deletes it.
@@ -155,7 +158,7 @@ impl Registry {
         dry_run: bool,
     ) -> Result<ApiResult<Bytes>, WriteError> {
         let mut decide = || -> ApiResult<Option<Draft>> {
-            mechanics::complete(&self.kind, &mut new);
+            mechanics::complete(&self.kind, &mut new)?;
             self.kind.hooks.admit(cx, &mut new, Some(before), sub)?;
             update::count_generation(&self.kind, before, &mut new);
             self.valid(&new, Some(before))?;
@@ -251,7 +254,7 @@ impl Registry {
         if let Some(old) = old {
             causes.extend(meta::validate_update(new, old));
         }
-        causes.extend(mechanics::validate(&self.kind, new, old));
+        causes.extend(mechanics::validate(&self.kind, new, old)?);
         causes.extend(self.kind.hooks.validate(new, old));
         if causes.is_empty() {
             return Ok(());
