@@ -6,11 +6,13 @@
 
 pub mod backoff;
 pub mod conditions;
+pub mod filter;
 pub mod pace;
 pub mod parse;
 pub mod patch;
 pub mod recorder;
 
 pub use backoff::Backoff;
+pub use filter::{Filter, FilterError};
 pub use pace::Pace;
 pub use recorder::Recorder;
