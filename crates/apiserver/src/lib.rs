@@ -13,17 +13,20 @@
 //! | [`store`] | durable objects, resourceVersions, change history |
 //! | [`authn`], [`authz`], [`reviews`] | who asks, and what they may |
 //! | [`gc`], [`namespaces`] | what follows from a deletion |
-//! | `audit` | who did what |
+//! | [`hooks`] | what these, and their own rules, make of the built-in kinds |
+//! | [`audit`] | who did what |
 //! | [`objects`] | what those read of the store |
 //! | `pki`, `kubeconfig` | certificates and the administrator's way in |
 //!
 //! Why a library first: tests open a whole control plane in memory in milliseconds, and `up` is only one more caller.
 
 pub mod apply;
+pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod builtin;
 pub mod gc;
+pub mod hooks;
 pub mod namespaces;
 pub mod objects;
 pub mod patch;

@@ -55,6 +55,17 @@ impl Kind {
         self
     }
 
+    /// A subresource with one verb; `group` is that of its kind where it is another, in `v1`.
+    fn sub(mut self, name: &str, kind: &str, group: Option<&str>, verb: Verb) -> Self {
+        self.info.subresources.push(Subresource {
+            name: name.into(),
+            kind: kind.into(),
+            group_version: group.map(|group| (group.to_string(), "v1".to_string())),
+            verbs: vec![verb],
+        });
+        self
+    }
+
     /// `heading kind path`; a heading that begins with `+` is only shown by `-o wide`.
     fn columns(mut self, columns: &[(&str, &str, &str)]) -> Self {
         self.info.columns = columns
@@ -89,6 +100,7 @@ pub(super) fn stored() -> Vec<Kind> {
         kind("", "api.core.v1.Namespace", "namespaces", false)
             .short(&["ns"])
             .status()
+            .sub("finalize", "Namespace", None, Verb::Update)
             .columns(&[("Status", "string", ".status.phase"), AGE])
             .selectable(&[".status.phase"]),
         kind("", "api.core.v1.Secret", "secrets", true)
@@ -104,7 +116,10 @@ pub(super) fn stored() -> Vec<Kind> {
             ("Object", "string", ".involvedObject.name"),
             ("Message", "string", ".message"),
         ]),
-        kind("", "api.core.v1.ServiceAccount", "serviceaccounts", true).short(&["sa"]).columns(&[AGE]),
+        kind("", "api.core.v1.ServiceAccount", "serviceaccounts", true)
+            .short(&["sa"])
+            .sub("token", "TokenRequest", Some("authentication.k8s.io"), Verb::Create)
+            .columns(&[AGE]),
         kind("", "api.core.v1.Service", "services", true).short(&["svc"]).in_all().status().columns(&[
             ("Type", "string", ".spec.type"),
             ("Cluster-IP", "string", ".spec.clusterIP"),
