@@ -20,6 +20,7 @@ pub mod error;
 pub mod health;
 pub mod jsonpath;
 pub mod observe;
+pub mod openapi;
 pub mod options;
 pub mod query;
 pub mod resource;

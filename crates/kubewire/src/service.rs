@@ -33,6 +33,7 @@ use crate::{
     error::{ApiError, ApiResult},
     health::{AlwaysHealthy, Health},
     observe::{Observer, Record, Recorder},
+    openapi::Hashes,
     query::Query,
     route::Route,
 };
@@ -87,6 +88,7 @@ struct Inner {
     address: String,
     shutdown: CancellationToken,
     in_flight: Semaphore,
+    openapi: Hashes,
 }
 
 /// Sets up an [`ApiService`].
@@ -164,6 +166,7 @@ impl ApiService {
                 shutdown: CancellationToken::new(),
                 in_flight: Semaphore::new(limits.in_flight),
                 limits,
+                openapi: Hashes::default(),
             },
         }
     }

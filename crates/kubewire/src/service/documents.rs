@@ -1,6 +1,6 @@
 //! Everything that is not an object: discovery, OpenAPI, health, version.
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use serde_json::Value;
 
 use super::{Inner, access::Caller, respond};
@@ -8,10 +8,12 @@ use crate::{
     accept,
     auth::Attributes,
     body::Body,
+    catalog::Snapshot,
     discovery,
     error::{ApiError, ApiResult},
     health,
     observe::Recorder,
+    openapi,
     query::Query,
     route::{Probe, Route},
 };
@@ -65,9 +67,43 @@ impl Inner {
             Route::GroupVersion { group, version } => plain(headers, discovery::resources(&snapshot, &group, &version)),
             Route::Version => plain(headers, Some(self.version.clone())),
             Route::Health { probe, check } => self.probe(probe, check.as_deref(), query).await,
-            Route::OpenApiIndex | Route::OpenApi { .. } => Err(ApiError::no_such_path()),
+            Route::OpenApiIndex => plain(headers, Some(openapi::index(&snapshot, &self.openapi))),
+            Route::OpenApi { group, version } => self.open_api(headers, query, &snapshot, &group, &version),
             Route::Resource(_) | Route::DeprecatedWatch | Route::Unknown => Err(ApiError::no_such_path()),
         }
+    }
+
+    /// One OpenAPI document. Under the hash that the index names it never changes, and may be kept for ever.
+    fn open_api(
+        &self,
+        headers: &HeaderMap,
+        query: &Query,
+        snapshot: &Snapshot,
+        group: &str,
+        version: &str,
+    ) -> ApiResult<Response<Body>> {
+        accept::plain_json(headers)?;
+        let hash = self.openapi.of(snapshot, group, version).ok_or_else(ApiError::no_such_path)?;
+        let asked = query.text("hash");
+        if !asked.is_empty() && asked != hash {
+            let location = format!("/openapi/v3/{}?hash={hash}", openapi::document_name(group, version));
+            let mut response = empty(StatusCode::MOVED_PERMANENTLY);
+            set(&mut response, header::LOCATION, &location);
+            return Ok(response);
+        }
+        let tag = format!("\"{hash}\"");
+        let mut response = if matches_tag(headers, &tag) {
+            empty(StatusCode::NOT_MODIFIED)
+        } else {
+            let text = openapi::document(snapshot, group, version).ok_or_else(ApiError::no_such_path)?;
+            respond::json(StatusCode::OK, Body::from(text))
+        };
+        set(&mut response, header::ETAG, &tag);
+        set(&mut response, header::VARY, "Accept");
+        if !asked.is_empty() {
+            set(&mut response, header::CACHE_CONTROL, "public, immutable, max-age=31536000");
+        }
+        Ok(response)
     }
 
     async fn probe(&self, probe: Probe, only: Option<&str>, query: &Query) -> ApiResult<Response<Body>> {
@@ -90,36 +126,35 @@ fn plain(headers: &HeaderMap, document: Option<Value>) -> ApiResult<Response<Bod
 /// Aggregated discovery, which clients ask for again with the tag of what they have.
 fn aggregated(document: &Value, version: &str, headers: &HeaderMap) -> Response<Body> {
     let text = document.to_string();
-    let tag = etag(text.as_bytes());
+    let hash = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+    let tag = format!("\"{hash}\"");
     let mut response = if matches_tag(headers, &tag) {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response
+        empty(StatusCode::NOT_MODIFIED)
     } else {
         respond::json(StatusCode::OK, Body::from(text))
     };
     let media = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
-    for (name, value) in [(header::CONTENT_TYPE, media), (header::ETAG, tag), (header::VARY, "Accept".into())] {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            response.headers_mut().insert(name, value);
-        }
-    }
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    set(&mut response, header::CONTENT_TYPE, &media);
+    set(&mut response, header::ETAG, &tag);
+    set(&mut response, header::VARY, "Accept");
     response
 }
 
-/// A strong entity tag of `text`.
-pub(super) fn etag(text: &[u8]) -> String {
-    format!("\"{}\"", hex(ring::digest::digest(&ring::digest::SHA256, text).as_ref()))
+fn empty(code: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = code;
+    response
 }
 
-/// Upper-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+fn set(response: &mut Response<Body>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
 }
 
 /// Whether `If-None-Match` names `tag`.
-pub(super) fn matches_tag(headers: &HeaderMap, tag: &str) -> bool {
+fn matches_tag(headers: &HeaderMap, tag: &str) -> bool {
     let values = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim).any(|known| known == tag || known == "*")
 }
