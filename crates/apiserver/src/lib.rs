@@ -13,6 +13,7 @@
 //! | [`store`] | durable objects, resourceVersions, change history |
 //! | [`authn`], [`authz`], [`reviews`] | who asks, and what they may |
 //! | [`gc`], [`namespaces`] | what follows from a deletion |
+//! | [`control`] | all of these, put together |
 //! | [`hooks`] | what these, and their own rules, make of the built-in kinds |
 //! | [`audit`] | who did what |
 //! | [`objects`] | what those read of the store |
@@ -25,6 +26,7 @@ pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod builtin;
+pub mod control;
 pub mod gc;
 pub mod hooks;
 pub mod namespaces;

@@ -5,12 +5,14 @@
 //! first request after the change: a grant or its withdrawal holds for the very next request, and there is no loop that
 //! could lag.
 //!
-//! [`escalation`] keeps people from granting what they do not have, [`bootstrap`] holds the roles that exist from the start.
+//! [`escalation`] keeps people from granting what they do not have, [`bootstrap`] holds the roles that exist from the start,
+//! [`keeper`] writes them.
 
 pub mod aggregate;
 pub mod bootstrap;
 pub mod escalation;
 pub mod index;
+pub mod keeper;
 pub mod rule;
 #[cfg(test)]
 mod tests;

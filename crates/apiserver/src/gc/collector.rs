@@ -125,14 +125,14 @@ impl Collector {
         let open = std::mem::take(&mut self.open);
         let view = View { state: &self.seen, kinds: &self.kinds };
         let actions: Vec<Action> = open.iter().flat_map(|id| plan(&self.graph, &view, id)).collect();
-        let attempts = actions.iter().map(|action| self.attempt(action));
+        let attempts = actions.into_iter().map(|action| self.attempt(action));
         let failed: Vec<Option<Id>> = stream::iter(attempts).buffer_unordered(CONCURRENCY).collect().await;
         self.open.extend(failed.into_iter().flatten());
     }
 
     /// Executes; the object if that failed for a reason that may pass.
-    async fn attempt(&self, action: &Action) -> Option<Id> {
-        match self.execute(action).await {
+    async fn attempt(&self, action: Action) -> Option<Id> {
+        match self.execute(&action).await {
             Ok(()) => tracing::debug!(?action, "collected"),
             // Somebody was faster; their change is looked at in its turn.
             Err(error) if matches!(error.code, 404 | 409) => {}

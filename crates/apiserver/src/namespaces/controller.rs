@@ -103,18 +103,18 @@ impl Controller {
             steps.truncate(ROUND);
             outcome.more = true;
         }
-        let work = steps.iter().map(|step| self.step(kinds, namespace, step));
+        let work = steps.into_iter().map(|step| self.step(kinds, namespace, step));
         let results: Vec<ApiResult<()>> = stream::iter(work).buffer_unordered(CONCURRENCY).collect().await;
         results.into_iter().find(Result::is_err).unwrap_or(Ok(()))
     }
 
-    async fn step(&self, kinds: &Kinds, namespace: &Value, step: &Step) -> ApiResult<()> {
+    async fn step(&self, kinds: &Kinds, namespace: &Value, step: Step) -> ApiResult<()> {
         let key = Key::new("", text(namespace, "/metadata/name"));
         let namespaces = resource(kinds, "namespaces")?;
         match step {
             Step::Delete(content) => {
                 let options = DeleteOptions {
-                    uid: Some(content.uid.clone()),
+                    uid: Some(content.uid),
                     propagation: Some(Propagation::Background),
                     ..DeleteOptions::default()
                 };
@@ -126,11 +126,11 @@ impl Controller {
             }
             Step::Status(status) => {
                 let mut next = namespace.clone();
-                next["status"] = status.clone();
+                next["status"] = status;
                 namespaces.update(&self.cx, &key, Some("status"), payload(&next), &options()).await.map(drop)
             }
             Step::Finalize(next) => {
-                namespaces.update(&self.cx, &key, Some("finalize"), payload(next), &options()).await.map(drop)
+                namespaces.update(&self.cx, &key, Some("finalize"), payload(&next), &options()).await.map(drop)
             }
         }
     }

@@ -1,0 +1,76 @@
+//! Access control, built-in kinds and built-in controllers, put together over one store.
+//!
+//! In: a store, the administrator's token, the key that signs tokens. Out: an authenticator and an authoriser for the service,
+//! the resources of all built-in kinds for the catalog, and, once the catalog is published, what must exist from the start
+//! and the loops that run until shutdown.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use roadstead_kubewire::{ApiResult, Catalog, Resource};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    authn::{FixedToken, ServiceAccounts, Tokens, jwt::SigningKey},
+    authz::{Rbac, keeper},
+    builtin,
+    gc::Collector,
+    hooks::BuiltIn,
+    namespaces::Controller,
+    registry::{Kind, Registry, kind::KindSchema, names::NameRule, resource_name},
+    reviews,
+    store::Store,
+};
+
+/// The built-in part of the control plane. Cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    store: Store,
+    /// Who asks.
+    pub tokens: Tokens,
+    /// Whether they may.
+    pub rbac: Rbac,
+}
+
+impl Control {
+    /// Access control over `store`: `fixed` tokens, and those of service accounts, signed with `key`.
+    pub fn new(store: Store, fixed: Vec<FixedToken>, key: SigningKey) -> Self {
+        let objects = Arc::new(store.clone());
+        let accounts = Arc::new(ServiceAccounts::new(key, objects.clone()));
+        Self { store, tokens: Tokens::new(fixed, accounts), rbac: Rbac::new(objects) }
+    }
+
+    /// The resources of all built-in kinds.
+    pub fn resources(&self) -> Vec<Arc<dyn Resource>> {
+        let stored = builtin::resources().into_iter().map(|kind| -> Arc<dyn Resource> {
+            let info = kind.info.clone();
+            let kind = Kind {
+                resource: resource_name(&info.group, &info.plural),
+                schema: KindSchema::Builtin,
+                names: NameRule::of(&info.group, &info.plural),
+                counts_generation: info.group == "apps" || info.group == "apiextensions.k8s.io",
+                blind_update: true,
+                hooks: Box::new(BuiltIn::new(kind, &self.rbac, &self.tokens)),
+                info,
+            };
+            Registry::new(kind, self.store.clone())
+        });
+        stored.chain(reviews::resources(&self.rbac, &self.tokens)).collect()
+    }
+
+    /// Makes what must exist from the start. `catalog` has the built-in kinds. Errors: a write failed.
+    pub async fn ensure(&self, catalog: &Catalog) -> ApiResult<()> {
+        keeper::ensure(&self.store, catalog).await
+    }
+
+    /// The loops, each to be spawned: garbage collection, namespaces, aggregated roles. `catalog` is complete by now: what is not
+    /// served counts as not there to own anything.
+    pub fn loops(&self, catalog: &Catalog, shutdown: &CancellationToken) -> Vec<BoxFuture<'static, ()>> {
+        let (store, catalog, shutdown) = (self.store.clone(), catalog.clone(), shutdown.clone());
+        vec![
+            Box::pin(Collector::new(store.clone(), catalog.clone()).run(shutdown.clone())),
+            Box::pin(Controller::new(store.clone(), catalog.clone()).run(shutdown.clone())),
+            Box::pin(keeper::keep_aggregates(Arc::new(store), catalog, shutdown)),
+        ]
+    }
+}
