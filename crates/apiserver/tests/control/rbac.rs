@@ -1,8 +1,5 @@
 //! Access control as clients meet it: kube-rs in process, kubectl over TLS.
 
-mod control;
-
-use control::{ADMIN, Plane, kubectl};
 use k8s_openapi::api::{
     authorization::v1::SelfSubjectAccessReview,
     core::v1::{ConfigMap, Secret, ServiceAccount},
@@ -14,6 +11,8 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+
+use crate::plane::{ADMIN, Plane, kubectl, until};
 
 fn read<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
@@ -104,10 +103,10 @@ async fn aggregated_roles_follow_their_parts() {
     });
     roles.create(&PostParams::default(), &read(part)).await.unwrap();
     secrets.list(&ListParams::default()).await.unwrap();
-    control::until("view shows its new part", async || shows("secrets").await.then_some(())).await;
+    until("view shows its new part", async || shows("secrets").await.then_some(())).await;
     roles.delete("more", &DeleteParams::default()).await.unwrap();
     assert_eq!(code(secrets.list(&ListParams::default()).await), 403);
-    control::until("view no longer shows it", async || (!shows("secrets").await).then_some(())).await;
+    until("view no longer shows it", async || (!shows("secrets").await).then_some(())).await;
     plane.stop().await;
 }
 

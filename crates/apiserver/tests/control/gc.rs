@@ -1,8 +1,5 @@
 //! Owner garbage collection as clients meet it.
 
-mod control;
-
-use control::{Plane, until};
 use k8s_openapi::{
     api::{core::v1::ConfigMap, rbac::v1::ClusterRole},
     apimachinery::pkg::apis::meta::v1::OwnerReference,
@@ -12,6 +9,8 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy},
 };
 use serde_json::json;
+
+use crate::plane::{Plane, until};
 
 /// ConfigMaps in a namespace, as a family.
 struct Family {

@@ -1,14 +1,13 @@
 //! Namespaces from first to last.
 
-mod control;
-
-use control::{ADMIN, Plane, kubectl, until};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, ServiceAccount};
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
+
+use crate::plane::{ADMIN, Plane, kubectl, until};
 
 fn map(name: &str, finalizers: &[&str]) -> ConfigMap {
     serde_json::from_value(json!({"metadata": {"name": name, "finalizers": finalizers}})).unwrap()
