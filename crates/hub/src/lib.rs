@@ -1,5 +1,6 @@
 //! Webhooks in: verify, normalise, log; the gateway for subscribers.
 
+pub mod events;
 pub mod incoming;
 pub mod log;
 pub mod providers;
