@@ -22,6 +22,7 @@ pub mod jsonpath;
 pub mod observe;
 pub mod openapi;
 pub mod options;
+pub mod protobuf;
 pub mod query;
 pub mod resource;
 pub mod route;

@@ -12,6 +12,7 @@ use crate::{
     error::{ApiError, ApiResult},
     observe::Recorder,
     options::{ListOptions, WatchOptions, WriteOptions},
+    protobuf,
     query::Query,
     resource::{Context, Key, Resource, ResourceInfo, Verb, Written},
     route::Target,
@@ -75,6 +76,17 @@ impl Ask<'_> {
 
     fn namespace(&self) -> Option<&str> {
         self.target.namespace.as_deref()
+    }
+
+    /// Whether what is sent here is of a kind that has a protobuf form.
+    fn is_binary(&self) -> bool {
+        let info = self.info();
+        let sub = self.target.subresource.as_ref();
+        let sub = sub.and_then(|name| info.subresources.iter().find(|known| known.name == *name));
+        match sub.and_then(|sub| sub.group_version.as_ref().map(|(group, version)| (group, version, &sub.kind))) {
+            Some((group, version, kind)) => protobuf::knows(group, version, kind),
+            None => protobuf::knows(&info.group, &info.version, sub.map_or(&info.kind, |sub| &sub.kind)),
+        }
     }
 
     fn key(&self) -> Key {
@@ -150,7 +162,7 @@ impl Ask<'_> {
         let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         let written = match verb {
             Verb::Create => {
-                let media = payload::object_media(headers)?;
+                let media = payload::object_media(headers, self.is_binary())?;
                 let options = self.write_options(None, user_agent, recorder)?;
                 let payload = self.inner.read(headers, body, media).await?;
                 match sub {
@@ -164,7 +176,7 @@ impl Ask<'_> {
                 }
             }
             Verb::Update => {
-                let media = payload::object_media(headers)?;
+                let media = payload::object_media(headers, self.is_binary())?;
                 let options = self.write_options(None, user_agent, recorder)?;
                 let payload = self.inner.read(headers, body, media).await?;
                 self.inner.in_time(self.resource.update(&self.cx, &key, sub, payload, &options)).await?
@@ -176,7 +188,7 @@ impl Ask<'_> {
                 self.inner.in_time(self.resource.patch(&self.cx, &key, sub, kind, payload, &options)).await?
             }
             _ => {
-                let media = payload::object_media(headers)?;
+                let media = payload::object_media(headers, true)?;
                 let payload = self.inner.read(headers, body, media).await?;
                 let options = payload::delete_options(&payload, self.query)?;
                 if let Some(recorder) = recorder {

@@ -1,6 +1,7 @@
 //! Request bodies: how they are encoded, how much and how long is read, and the one kind that the wire itself understands,
 //! `DeleteOptions`.
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -10,12 +11,22 @@ use super::{Inner, Upload};
 use crate::{
     error::{ApiError, ApiResult},
     options::{DeleteOptions, Media, PatchKind, Payload, Propagation},
+    protobuf,
     query::{Query, dry_run, propagation_of},
 };
 
 impl Inner {
     /// Reads a body whose encoding has been found acceptable. Errors: 400 for a broken transfer, 408, 413.
-    pub(super) async fn read(&self, headers: &HeaderMap, body: Upload, media: Media) -> ApiResult<Payload> {
+    pub(super) async fn read(&self, headers: &HeaderMap, body: Upload, encoding: Encoding) -> ApiResult<Payload> {
+        let bytes = self.read_bytes(headers, body).await?;
+        Ok(match encoding {
+            Encoding::Text(media) => Payload { bytes, media },
+            Encoding::Protobuf if bytes.is_empty() => Payload::default(),
+            Encoding::Protobuf => Payload { bytes: protobuf::to_json(&bytes)?.into(), media: Media::Json },
+        })
+    }
+
+    async fn read_bytes(&self, headers: &HeaderMap, body: Upload) -> ApiResult<Bytes> {
         let limit = self.limits.body_bytes;
         let too_large = || ApiError::too_large(format!("the request body is larger than {limit} bytes"));
         if http_body::Body::size_hint(&body).lower() > limit as u64 {
@@ -27,7 +38,7 @@ impl Inner {
         }
         let collect: BoxFuture<'_, _> = Box::pin(Limited::new(body, limit).collect());
         match tokio::time::timeout(self.limits.body_read, collect).await {
-            Ok(Ok(collected)) => Ok(Payload { bytes: collected.to_bytes(), media }),
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
             Ok(Err(_)) => Err(ApiError::bad_request("the request body could not be read")),
             Err(_) => {
@@ -49,22 +60,32 @@ fn unsupported(accepted: &str) -> ApiError {
     ))
 }
 
-/// How an object is encoded. Errors: 415.
-pub(super) fn object_media(headers: &HeaderMap) -> ApiResult<Media> {
+/// How a body arrives; protobuf is turned into JSON before any resource sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Text(Media),
+    Protobuf,
+}
+
+/// How an object is encoded. Errors: 415, also for protobuf where its kind (`binary`) has no such form.
+pub(super) fn object_media(headers: &HeaderMap, binary: bool) -> ApiResult<Encoding> {
     match media_type(headers).as_str() {
-        "" | "*/*" | "application/json" => Ok(Media::Json),
-        "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Media::Yaml),
+        "" | "*/*" | "application/json" => Ok(Encoding::Text(Media::Json)),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Encoding::Text(Media::Yaml)),
+        "application/vnd.kubernetes.protobuf" if binary => Ok(Encoding::Protobuf),
         _ => Err(unsupported("application/json, application/yaml")),
     }
 }
 
 /// How a patch is encoded. Errors: 415, also for strategic merge where `strategic` is false.
-pub(super) fn patch_kind(headers: &HeaderMap, strategic: bool) -> ApiResult<(PatchKind, Media)> {
+pub(super) fn patch_kind(headers: &HeaderMap, strategic: bool) -> ApiResult<(PatchKind, Encoding)> {
     match media_type(headers).as_str() {
-        "application/json-patch+json" => Ok((PatchKind::Json, Media::Json)),
-        "application/merge-patch+json" => Ok((PatchKind::Merge, Media::Json)),
-        "application/strategic-merge-patch+json" if strategic => Ok((PatchKind::Strategic, Media::Json)),
-        "application/apply-patch+yaml" => Ok((PatchKind::Apply, Media::Yaml)),
+        "application/json-patch+json" => Ok((PatchKind::Json, Encoding::Text(Media::Json))),
+        "application/merge-patch+json" => Ok((PatchKind::Merge, Encoding::Text(Media::Json))),
+        "application/strategic-merge-patch+json" if strategic => {
+            Ok((PatchKind::Strategic, Encoding::Text(Media::Json)))
+        }
+        "application/apply-patch+yaml" => Ok((PatchKind::Apply, Encoding::Text(Media::Yaml))),
         _ => {
             let strategic = if strategic { ", application/strategic-merge-patch+json" } else { "" };
             Err(unsupported(&format!(
@@ -132,14 +153,15 @@ mod tests {
     #[test]
     fn media_types() {
         for (text, wanted) in [
-            ("", Ok(Media::Json)),
-            ("application/json; charset=utf-8", Ok(Media::Json)),
-            ("Application/YAML", Ok(Media::Yaml)),
-            ("application/vnd.kubernetes.protobuf", Err(415)),
+            ("", Ok(Encoding::Text(Media::Json))),
+            ("application/json; charset=utf-8", Ok(Encoding::Text(Media::Json))),
+            ("Application/YAML", Ok(Encoding::Text(Media::Yaml))),
+            ("application/vnd.kubernetes.protobuf", Ok(Encoding::Protobuf)),
             ("text/plain", Err(415)),
         ] {
-            assert_eq!(object_media(&headers(text)).map_err(|error| error.code), wanted, "{text}");
+            assert_eq!(object_media(&headers(text), true).map_err(|error| error.code), wanted, "{text}");
         }
+        assert_eq!(object_media(&headers("application/vnd.kubernetes.protobuf"), false).unwrap_err().code, 415);
         let kind = |text, strategic| patch_kind(&headers(text), strategic).map(|(kind, _)| kind).map_err(|e| e.code);
         assert_eq!(kind("application/merge-patch+json", false), Ok(PatchKind::Merge));
         assert_eq!(kind("application/apply-patch+yaml", false), Ok(PatchKind::Apply));

@@ -109,6 +109,9 @@ async fn kubectl_works() {
     assert_eq!(kubectl.ok("get ship aurora -o jsonpath={.spec.cargo}", "").await, "salt");
     assert_eq!(kubectl.ok("apply -f -", SECRET).await, "secret/s created\n");
     assert_eq!(kubectl.ok("apply -f -", &SECRET.replace("YQ==", "Yg==")).await, "secret/s configured\n");
+    // From 1.32 on this is sent in protobuf.
+    assert_eq!(kubectl.ok("create secret generic made --from-literal=a=b", "").await, "secret/made created\n");
+    assert_eq!(kubectl.ok("get secret made -o jsonpath={.data.a}", "").await, "Yg==");
     assert_eq!(kubectl.ok("apply --server-side -f -", SHIP).await, "ship.harbour.test/aurora serverside-applied\n");
     assert_eq!(kubectl.ok("apply --dry-run=server -f -", SECRET).await, "secret/s configured (server dry run)\n");
     let explained = kubectl.ok("explain ship.spec.crew", "").await;
