@@ -11,8 +11,10 @@ pub mod pace;
 pub mod parse;
 pub mod patch;
 pub mod recorder;
+pub mod targets;
 
 pub use backoff::Backoff;
 pub use filter::{Filter, FilterError};
 pub use pace::Pace;
 pub use recorder::Recorder;
+pub use targets::Targets;
