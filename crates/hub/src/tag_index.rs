@@ -1,8 +1,9 @@
 //! What the hub remembers of tags, so that a deletion can say what it deleted.
 //!
-//! A registry tells the deletion of a manifest by its digest alone, and the deletion of a tag by the tag alone. Whoever watches
-//! wants both. This memory learns from the events of one endpoint (and is rebuilt from its log at start) and fills in what it
-//! knows; what it does not know stays empty. No I/O, bounded, the longest unseen tag goes first.
+//! A registry tells the deletion of a manifest by its digest alone, and the deletion of a tag by the tag alone; CNCF Distribution
+//! tells one after the other when a manifest goes with its tags. Whoever watches wants both. This memory learns from the events of
+//! one endpoint (and is rebuilt from its log at start) and fills in what it knows; what it does not know stays empty. Tags that are
+//! gone are remembered as gone, so that the second telling is complete too. No I/O, bounded, the longest unseen tag goes first.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,7 @@ pub struct TagIndex {
 struct Seen {
     digest: String,
     at: u64,
+    gone: bool,
 }
 
 impl TagIndex {
@@ -31,30 +33,37 @@ impl TagIndex {
         TagIndex { capacity: capacity.max(1), clock: 0, tags: BTreeMap::new(), ages: BTreeMap::new() }
     }
 
-    /// Learns from an event, in the order of the log: a push sets a tag, a deletion removes a tag, all tags of a digest, or all
-    /// of a repository.
+    /// Learns from an event, in the order of the log: a push sets a tag; a deletion marks a tag, all tags of a digest, or all of a
+    /// repository as gone.
     pub fn observe(&mut self, image: &ImageChange) {
-        match (image.action.as_str(), image.tag.is_empty(), image.digest.is_empty()) {
-            ("push", false, false) => self.set(image),
-            ("delete", false, _) => self.remove(&(image.repository.clone(), image.tag.clone())),
-            ("delete", true, no_digest) => {
-                let gone: Vec<_> = self
-                    .of(&image.repository)
-                    .filter(|(_, seen)| no_digest || seen.digest == image.digest)
-                    .map(|(key, _)| key.clone())
-                    .collect();
-                gone.iter().for_each(|key| self.remove(key));
+        match (image.action.as_str(), image.tag.is_empty()) {
+            ("push", false) if !image.digest.is_empty() => self.set(image),
+            ("delete", by_digest) => {
+                let goes = |tag: &str, seen: &Seen| match (by_digest, image.digest.is_empty()) {
+                    (false, _) => tag == image.tag,
+                    (true, false) => seen.digest == image.digest,
+                    (true, true) => true,
+                };
+                let first = (image.repository.clone(), String::new());
+                let of = self.tags.range_mut(first..).take_while(|((name, _), _)| *name == image.repository);
+                of.for_each(|((_, tag), seen)| seen.gone |= goes(tag, seen));
             }
             _ => {}
         }
     }
 
-    /// Tags that were last seen at a digest, in order.
+    /// Tags that were last seen at a digest and are not gone, in order.
     pub fn tags_of(&self, repository: &str, digest: &str) -> Vec<String> {
-        self.of(repository).filter(|(_, seen)| seen.digest == digest).map(|((_, tag), _)| tag.clone()).collect()
+        let first = (repository.to_owned(), String::new());
+        self.tags
+            .range(first..)
+            .take_while(|((name, _), _)| name == repository)
+            .filter(|(_, seen)| !seen.gone && seen.digest == digest)
+            .map(|((_, tag), _)| tag.clone())
+            .collect()
     }
 
-    /// Digest that a tag was last seen at.
+    /// Digest that a tag was last seen at, even if it is gone.
     pub fn digest_of(&self, repository: &str, tag: &str) -> Option<&str> {
         self.tags.get(&(repository.to_owned(), tag.to_owned())).map(|seen| seen.digest.as_str())
     }
@@ -73,12 +82,13 @@ impl TagIndex {
             } else {
                 Vec::new()
             };
-            if tags.is_empty() {
+            // More than anybody can act on: better one event that tells the digest than some of the tags.
+            if tags.is_empty() || tags.len() > MAX_CHANGES {
                 filled.push(self.with_digest(change));
                 continue;
             }
             let several = tags.len() > 1;
-            for (index, tag) in tags.into_iter().take(MAX_CHANGES).enumerate() {
+            for (index, tag) in tags.into_iter().enumerate() {
                 let id = change.id.as_ref().map(|id| if several { format!("{id}/{index}") } else { id.clone() });
                 let image = change.image.clone().map(|image| ImageChange { tag, ..image });
                 filled.push(Change { id, image, ..change.clone() });
@@ -94,26 +104,17 @@ impl TagIndex {
         change
     }
 
-    fn of<'a>(&'a self, repository: &'a str) -> impl Iterator<Item = (&'a (String, String), &'a Seen)> {
-        let first = (repository.to_owned(), String::new());
-        self.tags.range(first..).take_while(move |((name, _), _)| name == repository)
-    }
-
     fn set(&mut self, image: &ImageChange) {
         let key = (image.repository.clone(), image.tag.clone());
-        self.remove(&key);
         self.clock += 1;
+        let seen = Seen { digest: image.digest.clone(), at: self.clock, gone: false };
         self.ages.insert(self.clock, key.clone());
-        self.tags.insert(key, Seen { digest: image.digest.clone(), at: self.clock });
+        if let Some(before) = self.tags.insert(key, seen) {
+            self.ages.remove(&before.at);
+        }
         while self.tags.len() > self.capacity {
             let Some((_, oldest)) = self.ages.pop_first() else { break };
             self.tags.remove(&oldest);
-        }
-    }
-
-    fn remove(&mut self, key: &(String, String)) {
-        if let Some(seen) = self.tags.remove(key) {
-            self.ages.remove(&seen.at);
         }
     }
 }
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn deletions_are_forgotten() {
+    fn deletions_are_remembered_as_such() {
         let pushes = [
             ("push", "a", "v1", "d1"),
             ("push", "a", "v2", "d1"),
@@ -171,9 +172,9 @@ mod tests {
             (("delete", "c", "", ""), &["v1", "v2", "v3", "v1"]),
         ] {
             let index = index(&[&pushes[..], &[deletion]].concat());
-            let tags: Vec<_> = index.tags.keys().map(|(_, tag)| tag.as_str()).collect();
-            assert_eq!(tags, left, "{deletion:?}");
-            assert_eq!(index.ages.len(), left.len());
+            let tags = index.tags.iter().filter(|(_, seen)| !seen.gone).map(|((_, tag), _)| tag.as_str());
+            assert_eq!(tags.collect::<Vec<_>>(), left, "{deletion:?}");
+            assert_eq!((index.ages.len(), index.digest_of("a", "v1")), (4, Some("d1")));
         }
     }
 
@@ -199,5 +200,16 @@ mod tests {
         assert_eq!(fill(image("push", "a", "", "d1")), [pair("x", "")]);
         let by_tag = index.fill(vec![change(image("delete", "a", "v3", ""))]).remove(0).image.unwrap();
         assert_eq!(by_tag.digest, "d3");
+    }
+
+    #[test]
+    fn a_deletion_told_twice_is_complete_twice() {
+        let mut index = index(&[("push", "a", "v1", "d1")]);
+        for told in [image("delete", "a", "", "d1"), image("delete", "a", "v1", "")] {
+            let filled = index.fill(vec![Change { image: Some(told), ..Change::default() }]).remove(0).image.unwrap();
+            assert_eq!((filled.tag.as_str(), filled.digest.as_str()), ("v1", "d1"));
+            index.observe(&filled);
+        }
+        assert!(index.tags_of("a", "d1").is_empty());
     }
 }

@@ -243,4 +243,42 @@ fn next_page(headers: &HeaderMap) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_nothing_of_a_link_but_its_query() {
+        for (link, expected) in [
+            (r#"</v2/a/tags/list?last=b&n=1000>; rel="next""#, Some("last=b&n=1000")),
+            (r#"<https://elsewhere.example.com/x?last=b>; rel="next""#, Some("last=b")),
+            ("</v2/a/tags/list?last=b>; rel=next", Some("last=b")),
+            (r#"</v2/a/tags/list?last=b>; rel="prev""#, None),
+            (r#"</v2/a/tags/list>; rel="next""#, None),
+            (r#"</v2/a/tags/list?a#b>; rel="next""#, None),
+            ("nonsense", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(LINK, HeaderValue::from_static(link));
+            assert_eq!(next_page(&headers).as_deref(), expected, "{link}");
+        }
+        assert_eq!(next_page(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn only_base_urls_are_taken() {
+        let new = |url| Registry::new(Access { url, credentials: None, ca: None, targets: Targets::default() });
+        for bad in [
+            "",
+            "registry.example.com",
+            "ftp://a",
+            "https://",
+            "https://user:pw@a",
+            "https://a?b=c",
+            "file:///etc/passwd",
+        ] {
+            assert!(matches!(new(bad), Err(RegistryError::BadUrl)), "{bad}");
+        }
+        let bad_ca = Access { url: "https://a", credentials: None, ca: Some(b"x"), targets: Targets::default() };
+        assert!(matches!(Registry::new(bad_ca), Err(RegistryError::BadCa(_))));
+    }
+}
