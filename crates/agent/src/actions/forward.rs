@@ -172,6 +172,11 @@ impl Action for Forward {
         true
     }
 
+    fn deadline(&self) -> Duration {
+        // The request has its own; reading Secrets may come before it.
+        self.timeout + Duration::from_secs(15)
+    }
+
     async fn perform(&self, event: &Event, body: Bytes) -> Result<Done, Failure> {
         let extras = self.extras().await?;
         let mut request = Request::new(Full::new(body));

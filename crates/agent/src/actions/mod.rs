@@ -29,6 +29,11 @@ pub trait Action: Send + Sync + 'static {
         false
     }
 
+    /// How long [`perform`](Self::perform) may take.
+    fn deadline(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
     /// Does it. `body` is empty where it is not needed.
     async fn perform(&self, event: &Event, body: Bytes) -> Result<Done, Failure>;
 }

@@ -3,9 +3,8 @@
 //! A string that is one expression and nothing else becomes the expression's value, of whatever type; in a longer one the value must
 //! be a string, number or boolean. `$${` stands for `${` itself. Keys are not touched.
 
+use roadstead_reconcile::filter::Expression;
 use serde_json::{Map, Value};
-
-use crate::expression::Expression;
 
 /// A compiled template.
 pub enum Template {
@@ -23,8 +22,8 @@ pub enum Template {
 pub enum Part {
     /// As it is.
     Literal(String),
-    /// An expression.
-    Expression(Expression),
+    /// An expression, with its source.
+    Expression(String, Expression),
 }
 
 impl Template {
@@ -49,7 +48,7 @@ impl Template {
         Ok(match self {
             Self::Plain(value) => value.clone(),
             Self::Text(parts) => match &parts[..] {
-                [Part::Expression(expression)] => expression.evaluate(event)?,
+                [Part::Expression(source, expression)] => value(source, expression, event)?,
                 parts => Value::String(parts.iter().map(|part| part.text(event)).collect::<Result<_, _>>()?),
             },
             Self::List(items) => Value::Array(items.iter().map(|item| item.render(event)).collect::<Result<_, _>>()?),
@@ -65,13 +64,17 @@ impl Part {
     fn text(&self, event: &Value) -> Result<String, String> {
         match self {
             Part::Literal(text) => Ok(text.clone()),
-            Part::Expression(expression) => match expression.evaluate(event)? {
+            Part::Expression(source, expression) => match value(source, expression, event)? {
                 Value::String(text) => Ok(text),
                 value @ (Value::Number(_) | Value::Bool(_)) => Ok(value.to_string()),
                 other => Err(format!("{other} cannot stand within a string")),
             },
         }
     }
+}
+
+fn value(source: &str, expression: &Expression, event: &Value) -> Result<Value, String> {
+    expression.evaluate(event).map_err(|error| format!("${{{source}}}: {error}"))
 }
 
 /// The pieces of a string; `None` if it is plain.
@@ -91,7 +94,9 @@ fn parts(text: &str) -> Result<Option<Vec<Part>>, String> {
         if !literal.is_empty() {
             parts.push(Part::Literal(std::mem::take(&mut literal)));
         }
-        parts.push(Part::Expression(Expression::compile(&inner[..end])?));
+        let source = &inner[..end];
+        let expression = Expression::compile(source).map_err(|error| format!("${{{source}}}: {error}"))?;
+        parts.push(Part::Expression(source.to_string(), expression));
         rest = &inner[end + 1..];
     }
     literal.push_str(rest);

@@ -25,6 +25,14 @@ pub enum HubAccess {
     },
 }
 
+impl HubAccess {
+    /// Access by a kubeconfig in memory, with the same rules as for a file; it cannot be read again. Errors: it cannot be used.
+    pub async fn from_kubeconfig(kubeconfig: Kubeconfig) -> Result<Self, KubeconfigError> {
+        let (client, identity) = connect(kubeconfig).await?;
+        Ok(Self::Client { client, identity })
+    }
+}
+
 /// A `Subscriber` on the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -70,7 +78,10 @@ impl Connection {
 }
 
 async fn load(path: &Path) -> Result<(Client, Option<Identity>), KubeconfigError> {
-    let kubeconfig = Kubeconfig::read_from(path)?;
+    connect(Kubeconfig::read_from(path)?).await
+}
+
+async fn connect(kubeconfig: Kubeconfig) -> Result<(Client, Option<Identity>), KubeconfigError> {
     let identity = identity_of(&kubeconfig);
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.connect_timeout = Some(Duration::from_secs(10));

@@ -68,7 +68,7 @@ pub struct Seen {
 /// What became of an event that was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// It will be acted on: keep it until told to forget it.
+    /// It will be acted on: keep it until told otherwise.
     Taken,
     /// It needs no action: done.
     Skipped,
@@ -96,7 +96,12 @@ pub enum Action {
         reason: String,
     },
     /// The event's data is not needed for now; read it again if it is started.
-    Forget {
+    Park {
+        /// Position of the event.
+        position: u64,
+    },
+    /// The event is done: nothing more will be said about it.
+    Close {
         /// Position of the event.
         position: u64,
     },
@@ -380,7 +385,7 @@ impl Plan {
     fn complete(&mut self, position: u64) {
         let Some(item) = self.items.remove(&position) else { return };
         self.release(&item);
-        self.out.push(Action::Forget { position });
+        self.out.push(Action::Close { position });
         let Some(queue) = self.queues.get_mut(&item.key) else { return };
         queue.pop_front();
         match queue.front() {
@@ -415,7 +420,7 @@ impl Plan {
         item.held = false;
         self.held -= 1;
         self.held_bytes -= item.bytes;
-        self.out.push(Action::Forget { position });
+        self.out.push(Action::Park { position });
     }
 
     fn release(&mut self, item: &Item) {

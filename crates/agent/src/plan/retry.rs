@@ -12,8 +12,10 @@ pub enum FailureKind {
     /// The other side understood and said no (4xx, a missing object, a missing right). Often a deployment that is not complete yet, so it is tried
     /// [`Rules::refused_attempts`] times; more would only hold up the key.
     Refused,
-    /// Trying again cannot help: the event is not retained any more, or its filter fails.
+    /// Trying again cannot help: the trigger's filter fails on the event.
     Hopeless,
+    /// The hub no longer retains the event.
+    Gone,
     /// The event itself could not be read from the hub. Nothing was tried, so it does not count as an attempt.
     Unread,
 }
@@ -54,7 +56,7 @@ impl Rules {
         random: u64,
     ) -> Next {
         let allowed = match kind {
-            FailureKind::Hopeless => 0,
+            FailureKind::Hopeless | FailureKind::Gone => 0,
             FailureKind::Refused => self.refused_attempts.min(self.attempts),
             FailureKind::Transient | FailureKind::Unread => self.attempts,
         };
@@ -114,6 +116,7 @@ mod tests {
             (2, hour, Refused, false),
             (3, hour, Refused, true),
             (1, Duration::ZERO, Hopeless, true),
+            (1, Duration::ZERO, Gone, true),
             (1, 24 * hour, Transient, true),
             (9, 23 * hour + hour / 2, Transient, true),
         ] {

@@ -98,17 +98,17 @@ fn a_failing_head_holds_its_own_key_only() {
     assert_eq!(starts(&plan.poll(ZERO)), [(1, 1)]);
     plan.finished(1, failed(FailureKind::Transient), ZERO);
     // More events of the failing key than the window holds, each followed by one of another key.
-    let mut forgotten = 0;
+    let mut parked = 0;
     for n in 1..=14 {
         assert!(plan.wants_more(), "event {n} may be read");
         plan.seen(event(n * 2, n * 2, shared("bad")));
         plan.seen(event(n * 2 + 1, n * 2 + 1, shared("good")));
         let actions = plan.poll(ZERO);
-        forgotten += actions.iter().filter(|action| matches!(action, Action::Forget { .. })).count();
+        parked += actions.iter().filter(|action| matches!(action, Action::Park { .. })).count();
         assert_eq!(starts(&actions), [(n * 2 + 1, 1)]);
         plan.finished(n * 2 + 1, Outcome::Done, ZERO);
     }
-    assert!(forgotten >= 8, "waiting events make room: {forgotten}");
+    assert!(parked >= 8, "waiting events make room: {parked}");
     assert_eq!(plan.pending(), 15);
     assert_eq!(plan.progress().position, 0);
     // The head succeeds: the others follow in order.
@@ -157,7 +157,7 @@ fn gives_up_into_a_dead_letter_that_must_be_written() {
         now += MINUTE;
     }
     let bury = Action::Bury { position: 1, attempts: 3, reason: "no".into() };
-    assert_eq!(plan.poll(now), [bury.clone()]);
+    assert_eq!(plan.poll(now), std::slice::from_ref(&bury));
     plan.buried(1, false, now);
     assert_eq!(plan.poll(now), [], "not at once");
     assert_eq!(plan.progress().position, 0, "not before it is written");
@@ -267,8 +267,9 @@ impl World {
                     assert!(self.running.len() <= 4);
                 }
                 Action::Bury { position, .. } => assert!(self.burying.insert(position)),
-                Action::Forget { position } => {
-                    assert!(self.held.remove(&position) || !self.running.contains(&position))
+                Action::Park { position } => assert!(self.held.remove(&position) && !self.running.contains(&position)),
+                Action::Close { position } => {
+                    self.held.remove(&position);
                 }
             }
         }

@@ -11,12 +11,14 @@
 //! Everything else is refused by name.
 
 mod eval;
+mod expression;
 mod lower;
 mod value;
 
 use roadstead_api::event::WebhookEventSpec;
 use serde_json::Value;
 
+pub use self::expression::Expression;
 use self::lower::Node;
 
 /// Longest expression, in bytes.

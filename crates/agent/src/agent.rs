@@ -1,0 +1,266 @@
+//! The agent as a whole: start, follow the Triggers, stop.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use futures::{StreamExt, TryStreamExt};
+use kube::{
+    Api, ResourceExt,
+    runtime::{WatchStreamExt, watcher},
+};
+use prometheus_client::registry::Registry;
+use roadstead_api::Trigger;
+use roadstead_reconcile::{Recorder, recorder::Severity};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinHandle, JoinSet},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    actions::{Tools, forward},
+    allow::Allowed,
+    dead_letters::{DeadLetters, TriggerKey},
+    hub::{Hub, report},
+    kinds::Kinds,
+    metrics::{Metrics, TriggerLabels},
+    options::Options,
+    replay, runner,
+    shared::{MANAGER, Shared, Told},
+};
+
+/// Events for people that wait to be written; more are dropped.
+const TOLD: usize = 64;
+
+/// Why an agent does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A hub's kubeconfig cannot be used.
+    #[error("hub {hub}: the kubeconfig cannot be used: {source}")]
+    Hub {
+        /// Name of the hub.
+        hub: String,
+        /// What is wrong with it.
+        source: Box<kube::config::KubeconfigError>,
+    },
+    /// TLS for `forward` cannot be set up.
+    #[error("TLS for forward cannot be set up: {0}")]
+    Tls(#[from] Box<kube::Error>),
+}
+
+/// Starts agents.
+pub struct Agent;
+
+impl Agent {
+    /// Starts an agent and registers its metrics; it runs until `cancel` or [`Handle::shutdown`]. Hubs and the own control plane need not be
+    /// there yet.
+    ///
+    /// Errors: a kubeconfig cannot be read, TLS cannot be set up.
+    pub async fn start(options: Options, registry: &mut Registry, cancel: CancellationToken) -> Result<Handle, Error> {
+        let metrics = Metrics::default();
+        metrics.register(registry);
+        let mut hubs = BTreeMap::new();
+        for (name, access) in options.hubs {
+            let hub = Hub::open(&name, access).await;
+            let hub = hub.map_err(|source| Error::Hub { hub: name.clone(), source: Box::new(source) })?;
+            hubs.insert(name, Arc::new(hub));
+        }
+        let own = options.own;
+        let tools = Tools {
+            own: own.clone(),
+            kinds: Kinds::new(own.clone()),
+            allowed: Allowed::new(options.ground, options.allow_forward),
+            allow_cross_namespace: options.allow_cross_namespace,
+            http: forward::http(None).map_err(Box::new)?,
+        };
+        let (events, told) = mpsc::channel(TOLD);
+        let shared = Arc::new(Shared {
+            dead_letters: DeadLetters::new(own.clone(), options.dead_letters),
+            own,
+            hubs,
+            tools: Arc::new(tools),
+            events,
+            metrics,
+            limits: options.limits,
+            retry_delays: options.retry_delays,
+            drain: options.drain,
+        });
+        let cancel = cancel.child_token();
+        let (state, watched) = watch::channel(State::Starting);
+        tokio::spawn(supervise(shared, told, options.instance, cancel.clone(), state));
+        Ok(Handle { cancel: cancel.clone(), state: watched, _last: Arc::new(cancel.drop_guard()) })
+    }
+}
+
+/// How far an agent's life is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The Triggers have not been read yet.
+    Starting,
+    /// They are followed.
+    Ready,
+    /// It has ended.
+    Stopped,
+}
+
+/// A running agent. When the last clone is dropped, the agent stops by itself, as with [`shutdown`](Self::shutdown).
+#[derive(Clone)]
+pub struct Handle {
+    cancel: CancellationToken,
+    state: watch::Receiver<State>,
+    /// Cancels with the last clone.
+    _last: Arc<DropGuard>,
+}
+
+impl Handle {
+    /// Whether the Triggers have been read and are followed.
+    pub fn ready(&self) -> bool {
+        *self.state.borrow() == State::Ready
+    }
+
+    /// Stops: no new action begins, running ones end within [`Options::drain`], positions are persisted and reported. Returns when that
+    /// is done.
+    pub async fn shutdown(&self) {
+        self.cancel.cancel();
+        self.stopped().await;
+    }
+
+    /// Waits until it has stopped.
+    pub async fn stopped(&self) {
+        // An error means that the sender is gone, and so is the agent.
+        let _ = self.state.clone().wait_for(|state| *state == State::Stopped).await;
+    }
+}
+
+/// Runs everything until cancelled: triggers first, then the reports that tell where they stopped.
+async fn supervise(
+    shared: Arc<Shared>,
+    told: mpsc::Receiver<Told>,
+    instance: String,
+    cancel: CancellationToken,
+    state: watch::Sender<State>,
+) {
+    let reporting = CancellationToken::new();
+    let mut reports = JoinSet::new();
+    for hub in shared.hubs.values() {
+        reports.spawn(report::run(hub.clone(), instance.clone(), shared.metrics.clone(), reporting.clone()));
+    }
+    // Dropping this set ends what is in it.
+    let mut beside = JoinSet::new();
+    beside.spawn(replay::run(shared.clone(), cancel.clone()));
+    beside.spawn(tell(Recorder::new(shared.own.clone(), MANAGER), told));
+    follow(&shared, &cancel, &state).await;
+    reporting.cancel();
+    while reports.join_next().await.is_some() {}
+    state.send_replace(State::Stopped);
+}
+
+/// Writes the Events that the triggers tell of, one after the other.
+async fn tell(recorder: Recorder, mut told: mpsc::Receiver<Told>) {
+    while let Some(Told { object, reason, message }) = told.recv().await {
+        recorder.record(&object, Severity::Warning, reason, &message).await;
+    }
+}
+
+/// A trigger's runner.
+struct Running {
+    /// uid and generation that it was started for; `None` while it is being removed.
+    version: Option<(Option<String>, Option<i64>)>,
+    cancel: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    fn is_ending(&self) -> bool {
+        self.version.is_none()
+    }
+}
+
+/// Gives each Trigger a runner, and a new one when its spec changes.
+async fn follow(shared: &Arc<Shared>, cancel: &CancellationToken, state: &watch::Sender<State>) {
+    let api: Api<Trigger> = Api::all(shared.own.clone());
+    let mut triggers = watcher(api, watcher::Config::default()).default_backoff().boxed();
+    let mut running: HashMap<TriggerKey, Running> = HashMap::new();
+    let mut listed: HashSet<TriggerKey> = HashSet::new();
+    loop {
+        let event = tokio::select! {
+            () = cancel.cancelled() => break,
+            event = triggers.try_next() => event,
+        };
+        match event {
+            Ok(Some(watcher::Event::Init)) => listed.clear(),
+            Ok(Some(watcher::Event::InitApply(trigger))) => {
+                listed.insert(key_of(&trigger));
+                apply(shared, &mut running, &trigger, cancel);
+            }
+            Ok(Some(watcher::Event::Apply(trigger))) => apply(shared, &mut running, &trigger, cancel),
+            Ok(Some(watcher::Event::InitDone)) => {
+                let gone: Vec<TriggerKey> = running.keys().filter(|key| !listed.contains(*key)).cloned().collect();
+                gone.into_iter().for_each(|key| remove(shared, &mut running, key));
+                state.send_replace(State::Ready);
+            }
+            Ok(Some(watcher::Event::Delete(trigger))) => remove(shared, &mut running, key_of(&trigger)),
+            Ok(None) => break,
+            // The watcher backs off and goes on; the runners go on meanwhile.
+            Err(error) => tracing::warn!(%error, "Triggers cannot be watched"),
+        }
+        running.retain(|_, runner| !(runner.is_ending() && runner.task.is_finished()));
+        shared.metrics.triggers(running.values().filter(|runner| !runner.is_ending()).count());
+    }
+    // All runners see the same token; they stop at the same time.
+    for (_, runner) in running {
+        runner.cancel.cancel();
+        let _ = runner.task.await;
+    }
+}
+
+fn key_of(trigger: &Trigger) -> TriggerKey {
+    (trigger.namespace().unwrap_or_default(), trigger.name_any())
+}
+
+fn apply(
+    shared: &Arc<Shared>,
+    running: &mut HashMap<TriggerKey, Running>,
+    trigger: &Trigger,
+    parent: &CancellationToken,
+) {
+    let key = key_of(trigger);
+    let version = Some((trigger.uid(), trigger.metadata.generation));
+    if running.get(&key).is_some_and(|runner| runner.version == version) {
+        return;
+    }
+    let before = running.remove(&key);
+    let cancel = parent.child_token();
+    let (shared, name, token) = (shared.clone(), key.clone(), cancel.clone());
+    let task = tokio::spawn(async move {
+        // The one before persists where it was; this one reads it.
+        if let Some(before) = before {
+            before.cancel.cancel();
+            let _ = before.task.await;
+        }
+        runner::run(shared, name, token).await;
+    });
+    running.insert(key, Running { version, cancel, task });
+}
+
+/// The trigger is deleted: whatever it was doing ends here. Its place is kept until then, so that a new trigger of the same name
+/// begins after it.
+fn remove(shared: &Arc<Shared>, running: &mut HashMap<TriggerKey, Running>, key: TriggerKey) {
+    if running.get(&key).is_none_or(Running::is_ending) {
+        return;
+    }
+    let Some(runner) = running.remove(&key) else { return };
+    let (shared, cancel) = (shared.clone(), runner.cancel.clone());
+    let (namespace, trigger) = key.clone();
+    let task = tokio::spawn(async move {
+        runner.task.abort();
+        let _ = runner.task.await;
+        for hub in shared.hubs.values() {
+            hub.positions.set(&format!("{namespace}/{trigger}"), None);
+        }
+        shared.metrics.forget(&TriggerLabels { namespace, trigger });
+    });
+    running.insert(key, Running { version: None, cancel, task });
+}

@@ -1,0 +1,73 @@
+//! One attempt for one event: read what is not at hand, judge, act. Used by triggers and by replays.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use roadstead_api::trigger::HubEndpoint;
+use roadstead_reconcile::filter::Filter;
+
+use crate::{
+    actions::{Action, Done, Failure},
+    event::Event,
+    hub::{Hub, HubError},
+    plan::retry::FailureKind,
+};
+
+/// What a trigger does with an event, ready to be done.
+pub struct Work {
+    /// Where events are read.
+    pub hub: Arc<Hub>,
+    /// Which endpoint's.
+    pub endpoint: HubEndpoint,
+    /// Which of them count; all if `None`.
+    pub filter: Option<Filter>,
+    /// What is done.
+    pub action: Box<dyn Action>,
+}
+
+impl Work {
+    /// Whether the event is to be acted on. One that cannot be judged is, so that it ends as a dead letter and not in silence.
+    pub fn wants(&self, event: &Event) -> bool {
+        self.judge(event).unwrap_or(true)
+    }
+
+    /// One attempt. `held` is the event if it is in memory.
+    pub async fn attempt(&self, name: &str, held: Option<Arc<Event>>) -> Result<Done, Failure> {
+        let event = match held {
+            Some(event) => event,
+            None => Arc::new(self.hub.event(&self.endpoint.namespace, name).await.map_err(unread)?),
+        };
+        match self.judge(&event) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Done::Unneeded("the filter does not match".into())),
+            Err(message) => return Err(Failure { kind: FailureKind::Hopeless, message, asked: None }),
+        }
+        let body = match self.action.needs_body() {
+            false => Bytes::new(),
+            true => match event.inline_body() {
+                Some(body) => body,
+                None => self.hub.body(&self.endpoint.namespace, name).await.map_err(unread)?,
+            },
+        };
+        let deadline = self.action.deadline();
+        match tokio::time::timeout(deadline, self.action.perform(&event, body)).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::transient(format!("not done within {} s", deadline.as_secs()))),
+        }
+    }
+
+    fn judge(&self, event: &Event) -> Result<bool, String> {
+        let Some(filter) = &self.filter else { return Ok(true) };
+        filter.matches(&event.spec.filter_view()).map_err(|error| format!("the filter cannot judge the event: {error}"))
+    }
+}
+
+/// The event could not be read: for now, or for good.
+fn unread(error: HubError) -> Failure {
+    match error {
+        HubError::NotFound(_) | HubError::Expired(_) => {
+            Failure { kind: FailureKind::Gone, message: "the hub no longer retains the event".into(), asked: None }
+        }
+        error => Failure { kind: FailureKind::Unread, message: error.to_string(), asked: None },
+    }
+}
