@@ -101,7 +101,9 @@ fn read(directory: &Path, package: &str, messages: &mut Messages) -> Result<(), 
                 _ => return Err(format!("{message}: cannot read {line:?}").into()),
             };
             let kind = short(kind, package);
-            let go = structs.get(&(message.clone(), number.to_string())).copied().unwrap_or_default();
+            let go = structs.get(&(message.clone(), number.to_string())).cloned().unwrap_or_default();
+            // Nearly always the same; JSON's counts.
+            let name = if go.inline || go.json_name.is_empty() { name } else { &go.json_name };
             let name = if go.inline { "~" } else { name };
             let zero = if go.dropped_when_zero && mark.is_empty() { "?" } else { "" };
             let fields = messages.entry(format!("{package}.{message}")).or_default();
@@ -123,8 +125,9 @@ fn short(kind: &str, package: &str) -> String {
     }
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct GoField {
+    json_name: String,
     inline: bool,
     dropped_when_zero: bool,
 }
@@ -142,6 +145,7 @@ fn go_structs(text: &str) -> BTreeMap<(String, String), GoField> {
         let Some(number) = protobuf.split(',').nth(1) else { continue };
         let kind = line.split('`').next().unwrap_or("").split_whitespace().last().unwrap_or("");
         let field = GoField {
+            json_name: json.split(',').next().unwrap_or("").to_string(),
             inline: json == ",inline",
             dropped_when_zero: json.ends_with(",omitempty") && !kind.starts_with('*'),
         };

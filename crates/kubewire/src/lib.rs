@@ -4,8 +4,9 @@
 //! they expect: discovery, OpenAPI, lists, watches, tables, `Status` errors. What this crate does not know: where objects
 //! live. Each kind is a [`Resource`]; the embedded control plane plugs in its store, the hub its event log.
 //!
-//! One request goes: [`server`] (connection) → [`service`] (route, authenticate, authorise, dispatch) → a [`Resource`] from
-//! the [`catalog`] → back through content negotiation (JSON, Table, metadata only) → the client.
+//! One request goes: [`server`] (connection) → [`service`] ([`route`], authenticate, authorise, dispatch) → a [`Resource`] from
+//! the [`catalog`] → back through the [`view`] that was negotiated (objects, Table, metadata only) → the client. Bodies come in as
+//! JSON, YAML or [`protobuf`] and reach a resource as one of the first two.
 //!
 //! Why a crate of its own: the hub's gateway and the embedded API server must speak exactly the same dialect, and neither
 //! may import the other.

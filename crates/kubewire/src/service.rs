@@ -217,7 +217,7 @@ impl ApiService {
         if gzip && response.body().len().is_some_and(|len| len >= self.inner.limits.gzip_from) {
             response = respond::compress(response);
         }
-        if parts.method == http::Method::HEAD { response.map(|_| Body::empty()) } else { response }
+        response
     }
 }
 

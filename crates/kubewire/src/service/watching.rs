@@ -5,6 +5,7 @@
 //! what becomes of it.
 
 use std::{
+    panic::AssertUnwindSafe,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -15,9 +16,10 @@ use futures::Stream;
 
 use super::{Inner, access::Caller};
 use crate::{
+    error::ApiError,
     observe::Recorder,
     view::View,
-    watch::{EventKind, WatchStream},
+    watch::{EventKind, WatchEvent, WatchStream},
 };
 
 /// Events are joined up to about this many bytes.
@@ -43,6 +45,10 @@ impl Watching {
         recorder: Option<Recorder>,
     ) -> Self {
         Self { events: Some(events), end, view, recorder }
+    }
+
+    fn id(&self) -> &str {
+        self.recorder.as_ref().map_or("", |recorder| recorder.record.request_id.as_str())
     }
 
     /// Takes what is ready. `None` when it is over.
@@ -86,7 +92,14 @@ impl Stream for Watching {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let this = self.get_mut();
-        let written = ready!(this.poll_write(cx));
+        // A panic here would take the whole connection down, with all other watches on it.
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| this.poll_write(cx))).unwrap_or_else(|panic| {
+            tracing::error!(request_id = this.id(), panic = super::panic_text(panic.as_ref()), "watch panicked");
+            this.events = None;
+            let error = WatchEvent::error(&ApiError::internal("an internal error ended this watch"));
+            Poll::Ready(Some(error.line))
+        });
+        let written = ready!(polled);
         match (&written, &mut this.recorder) {
             (Some(bytes), Some(recorder)) => recorder.record.bytes += bytes.len() as u64,
             (Some(_), None) => {}

@@ -87,6 +87,8 @@ async fn one_port_speaks_tls_and_plain_http_in_both_versions() {
     let harbour = Harbour::open(Options::default()).await;
     let plain = raw(harbour.address, "GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     assert!(plain.starts_with("HTTP/1.1 200 OK") && plain.ends_with("ok"), "{plain}");
+    let head = raw(harbour.address, "HEAD /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(head.contains("content-length: 2\r\n") && head.ends_with("\r\n\r\n"), "{head}");
     // Credentials over plain HTTP are the authenticator's to refuse: it is told how the connection is.
     let token = "GET /readyz HTTP/1.1\r\nhost: x\r\nauthorization: Bearer admin\r\nconnection: close\r\n\r\n";
     assert!(raw(harbour.address, token).await.starts_with("HTTP/1.1 401"));

@@ -7,6 +7,7 @@ mod kube_rs;
 mod kubectl;
 mod memory;
 mod plane;
+mod protobuf;
 mod served;
 mod watches;
 mod wire;

@@ -115,6 +115,15 @@ async fn leaving_ends_the_work_behind_a_watch_and_is_recorded_once() {
 }
 
 #[tokio::test]
+async fn a_panic_ends_only_its_watch() {
+    let plane = Plane::new();
+    let mut body = open(&plane, &format!("{WATCH}&resourceVersion=666"), "reader", "*/*").await;
+    let events = next(&mut body).await.unwrap();
+    assert_eq!((&events[0]["type"], &events[0]["object"]["code"]), (&json!("ERROR"), &json!(500)));
+    assert_eq!(next(&mut body).await, None);
+}
+
+#[tokio::test]
 async fn selectors_apply_to_watches() {
     let plane = Plane::new();
     let api = ships(plane.client());
