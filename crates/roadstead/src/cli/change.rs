@@ -94,9 +94,7 @@ where
 
 /// A duration as people write it: `90s`, `5m`, `1h30m`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no duration such as 30s, 5m or 24h");
-    let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
-    Duration::try_from(signed).map_err(|_| wrong())
+    roadstead_reconcile::parse::duration(text).map_err(|error| error.to_string())
 }
 
 /// Whether `Ready` is true for the object's present generation.
@@ -107,19 +105,4 @@ pub fn is_ready(
 ) -> bool {
     observed >= generation
         && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_what_people_write() {
-        for (text, expected) in [("30s", Some(30)), ("5m", Some(300)), ("1h30m", Some(5400)), ("24h", Some(86_400))] {
-            assert_eq!(duration(text).ok().map(|d| d.as_secs()), expected, "{text}");
-        }
-        for text in ["", "5", "-5m", "soon"] {
-            assert!(duration(text).unwrap_err().contains("no duration"), "{text}");
-        }
-    }
 }

@@ -9,8 +9,10 @@ mod completion;
 mod config;
 mod connect;
 mod failure;
+mod hook;
 mod output;
 mod subscriber;
+mod trigger;
 mod version;
 
 use std::process::ExitCode;
@@ -28,8 +30,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Endpoints that providers post to, and what was posted.
+    Hook(hook::Args),
     /// Who may watch which endpoints, and with which token.
     Subscriber(subscriber::Args),
+    /// What an agent does with events, and what it gave up on.
+    Trigger(trigger::Args),
     /// Show which control plane is used, and why.
     Config(config::Args),
     /// Print a completion script for a shell.
@@ -51,7 +57,9 @@ pub fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<()> {
     match verb {
+        Verb::Hook(args) => client(hook::run(args)),
         Verb::Subscriber(args) => client(subscriber::run(args)),
+        Verb::Trigger(args) => client(trigger::run(args)),
         Verb::Config(args) => config::run(args),
         Verb::Completion(args) => completion::run(&args),
         Verb::Version(args) => client(version::run(args)),

@@ -30,7 +30,7 @@ pub enum Format {
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub struct Output {
     /// Form of the answer on stdout.
-    #[arg(short, long = "output", global = true, value_enum, default_value_t, value_name = "FORM")]
+    #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t, value_name = "FORM")]
     pub format: Format,
 }
 
@@ -122,6 +122,11 @@ fn table<K>(items: &[K], columns: &[Column<K>]) -> String {
 pub fn line(cells: &[String], widths: &[usize]) -> String {
     let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect::<Vec<_>>().join("   ");
     format!("{}\n", padded.trim_end())
+}
+
+/// Keys and values, one pair on each line, for what `show` tells of one object.
+pub fn facts(lines: &[(&str, String)]) -> String {
+    lines.iter().map(|(key, value)| format!("{:<11} {}\n", format!("{key}:"), cell(value))).collect()
 }
 
 /// A cell never breaks the line nor leaves a hole.

@@ -1,0 +1,28 @@
+//! `roadstead hook delete`.
+
+use anyhow::Result;
+use kube::api::DeleteParams;
+
+use super::endpoints_api;
+use crate::cli::change::Change;
+use crate::cli::connect::Plane;
+
+/// Arguments of `hook delete`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Names of the endpoints.
+    #[arg(required = true)]
+    names: Vec<String>,
+    #[command(flatten)]
+    change: Change,
+}
+
+/// Deletes them; a Secret that `create` made goes with its endpoint.
+pub async fn run(args: Args, plane: &Plane) -> Result<()> {
+    let params = DeleteParams { dry_run: args.change.is_dry(), ..DeleteParams::default() };
+    for name in &args.names {
+        endpoints_api(plane).delete(name, &params).await?;
+        eprintln!("endpoint {name} {}", if args.change.is_dry() { "would be deleted (dry run)" } else { "deleted" });
+    }
+    Ok(())
+}
