@@ -301,6 +301,9 @@ pub struct WebhookEndpointStatus {
     /// The last events, newest first; at most 16 and 8 KiB.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recent: Vec<EventSummary>,
+    /// When the provider last sent a ping, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_ping: Option<String>,
     /// What became of the deliveries.
     #[serde(default)]
     pub counters: Counters,

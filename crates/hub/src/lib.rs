@@ -1,9 +1,27 @@
-//! Webhooks in: verify, normalise, log; the gateway for subscribers.
+//! The hub: the one exposed place. Webhooks come in, are verified, normalised and logged; subscribers watch the log.
+//!
+//! In: HTTP on the public listener, and the resources `WebhookEndpoint`, `Subscriber` and `Secret` from the control plane.
+//! Out: events in the log, `status` on those resources, and watches in the Kubernetes wire format.
+//!
+//! One delivery goes: [`listener`] → [`ingest`] → [`providers`] (verify, read) → [`log`] (durable) → 2xx; from the log to
+//! [`events`], where the [`gateway`] serves it to those whose token allows it. Beside that path, [`control`] turns resources
+//! into the tables that ingest and gateway read, and writes status at a bounded rate.
 
+pub mod control;
+pub mod endpoint;
 pub mod events;
+pub mod gateway;
+pub mod hub;
 pub mod incoming;
+pub mod ingest;
+pub mod limits;
+pub mod listener;
 pub mod log;
+pub mod metrics;
 pub mod providers;
 pub mod registry_api;
+pub mod source;
 pub mod tag_index;
 pub mod verify;
+
+pub use hub::{Hub, HubError, Options};

@@ -50,7 +50,7 @@ use async_trait::async_trait;
 
 pub use error::LogError;
 pub use local::LocalLog;
-pub use options::Options;
+pub use options::{OnCommit, Options};
 pub use record::{INLINE_BODY, Record};
 pub use types::{
     Draft, Endpoints, Filter, Limit, Metrics, Missed, Outcome, Page, RecordedBody, Retention, Selection, Stream,

@@ -1,0 +1,492 @@
+//! The endpoint controller: `WebhookEndpoint`s and the Secrets that they name in, the ingest table out.
+//!
+//! One loop owns the state. A change of an endpoint, or of a Secret that one names, marks that endpoint dirty; a dirty
+//! endpoint is resolved anew from what is observed then. An endpoint without a URL is given one first, by writing its
+//! status: it is served only once the URL is durable, so two hubs or a crash can't hand out two.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{PartialObjectMeta, Patch, PatchParams},
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event},
+    },
+};
+use roadstead_api::{
+    WebhookEndpoint, WebhookEvent, WebhookEventSpec,
+    endpoint::{Authentication, EventSummary, Registry as RegistrySpec, SecretKeyRef, WebhookEndpointSpec, WebhookEndpointStatus},
+};
+use roadstead_reconcile::{filter::Filter, parse, targets::Targets};
+use serde_json::json;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    endpoint::{Endpoint, Endpoints, Gate, KNOWN_TAGS, Live, RECENT},
+    limits::Bucket,
+    log::{Endpoints as LogEndpoints, Limit, Log, Record, Retention, Selection, Stream},
+    registry_api::{Access, Registry as ImageRegistry},
+    tag_index::TagIndex,
+    verify::{self, Policy},
+};
+
+use super::status::Writer;
+
+/// How long until an endpoint that could not be resolved is tried again without being woken.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Namespace and name of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl Key {
+    fn of(object: &impl ResourceExt) -> Self {
+        Self { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+    }
+}
+
+/// An endpoint as served, with what its status needs.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) generation: i64,
+    pub(super) url: String,
+}
+
+/// What has been observed: every endpoint as last seen, and those that are served. Shared with the status writer and the
+/// gateway; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Registry {
+    inner: Arc<RwLock<Observed>>,
+}
+
+#[derive(Default)]
+struct Observed {
+    objects: BTreeMap<Key, WebhookEndpoint>,
+    entries: HashMap<Key, Entry>,
+}
+
+impl Registry {
+    /// The endpoint as last observed.
+    pub fn object(&self, key: &Key) -> Option<WebhookEndpoint> {
+        self.read(|observed| observed.objects.get(key).cloned())
+    }
+
+    /// All endpoints as last observed, through `view`; hold nothing for long in it.
+    pub fn for_each(&self, mut view: impl FnMut(&Key, &WebhookEndpoint)) {
+        self.read(|observed| observed.objects.iter().for_each(|(key, object)| view(key, object)));
+    }
+
+    pub(super) fn entry(&self, key: &Key) -> Option<(Entry, WebhookEndpointStatus)> {
+        self.read(|observed| {
+            let entry = observed.entries.get(key)?.clone();
+            let status = observed.objects.get(key).and_then(|object| object.status.clone()).unwrap_or_default();
+            Some((entry, status))
+        })
+    }
+
+    /// Takes note of what a write answered, so that the next one compares against it without waiting for the watch.
+    pub(super) fn observed(&self, key: &Key, object: WebhookEndpoint) {
+        self.write(|observed| {
+            let newer = |known: &WebhookEndpoint| version(known) < version(&object) && known.uid() == object.uid();
+            if observed.objects.get(key).is_some_and(newer) {
+                observed.objects.insert(key.clone(), object);
+            }
+        });
+    }
+
+    fn read<T>(&self, view: impl FnOnce(&Observed) -> T) -> T {
+        view(&self.inner.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Observed) -> T) -> T {
+        change(&mut self.inner.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn version(object: &WebhookEndpoint) -> u64 {
+    object.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+/// What the controller works with.
+pub(crate) struct Controller {
+    pub(crate) client: Client,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) registry: Registry,
+    pub(crate) writer: Writer,
+    /// Base of `status.url`, without a slash at the end.
+    pub(crate) public_url: String,
+    /// Private addresses that registry checks may reach.
+    pub(crate) targets: Targets,
+    /// Wakes whoever depends on which endpoints exist and whom they allow.
+    pub(crate) changed: tokio::sync::watch::Sender<u64>,
+}
+
+impl Controller {
+    /// Runs until `stop`. `synced` is told once all endpoints that exist at the start are served.
+    pub(crate) async fn run(self, synced: tokio::sync::oneshot::Sender<()>, stop: CancellationToken) {
+        let endpoints: Api<WebhookEndpoint> = Api::all(self.client.clone());
+        // Metadata is enough to know that a Secret changed; its data is read when an endpoint needs it.
+        let secrets: Api<PartialObjectMeta<Secret>> = Api::all(self.client.clone());
+        let mut endpoint_events = watcher::watcher(endpoints, watcher::Config::default()).default_backoff().boxed();
+        let mut secret_events = watcher::watcher(secrets, watcher::Config::default()).default_backoff().boxed();
+        let mut synced = Some(synced);
+        let mut listed: Option<BTreeMap<Key, WebhookEndpoint>> = None;
+        let mut dirty: BTreeSet<Key> = BTreeSet::new();
+        let mut retry: HashMap<Key, Instant> = HashMap::new();
+        loop {
+            let next_retry = retry.values().min().copied();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(event) = endpoint_events.next() => match event {
+                    Ok(Event::Init) => listed = Some(BTreeMap::new()),
+                    Ok(Event::InitApply(object)) => {
+                        if let Some(listed) = &mut listed {
+                            listed.insert(Key::of(&object), object);
+                        }
+                    }
+                    Ok(Event::InitDone) => {
+                        let listed = listed.take().unwrap_or_default();
+                        dirty.extend(self.registry.read(|observed| observed.objects.keys().cloned().collect::<Vec<_>>()));
+                        dirty.extend(listed.keys().cloned());
+                        self.registry.write(|observed| observed.objects = listed);
+                    }
+                    Ok(Event::Apply(object)) => {
+                        let key = Key::of(&object);
+                        if self.registry.write(|observed| note(observed, &key, object)) {
+                            dirty.insert(key);
+                        }
+                    }
+                    Ok(Event::Delete(object)) => {
+                        let key = Key::of(&object);
+                        self.registry.write(|observed| observed.objects.remove(&key));
+                        dirty.insert(key);
+                    }
+                    Err(error) => tracing::warn!(%error, "watching WebhookEndpoints failed; will retry"),
+                },
+                Some(event) = secret_events.next() => match event {
+                    Ok(Event::Apply(secret) | Event::InitApply(secret) | Event::Delete(secret)) => {
+                        let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
+                        dirty.extend(self.users_of(&namespace, &name));
+                    }
+                    Ok(Event::Init | Event::InitDone) => {}
+                    Err(error) => tracing::warn!(%error, "watching Secrets failed; will retry"),
+                },
+                () = sleep_until(next_retry.unwrap_or_else(Instant::now)), if next_retry.is_some() => {
+                    let now = Instant::now();
+                    dirty.extend(retry.extract_if(|_, at| *at <= now).map(|(key, _)| key));
+                }
+            }
+            if listed.is_some() {
+                continue;
+            }
+            let worked = !dirty.is_empty();
+            for key in std::mem::take(&mut dirty) {
+                retry.remove(&key);
+                if let Err(error) = self.reconcile(&key).await {
+                    tracing::warn!(endpoint = %key, %error, "failed to take up the endpoint; will retry");
+                    retry.insert(key, Instant::now() + RETRY);
+                }
+            }
+            if worked {
+                let serving: Vec<_> =
+                    self.registry.read(|observed| observed.entries.values().map(|entry| entry.endpoint.clone()).collect());
+                self.endpoints.publish(serving);
+                self.changed.send_modify(|version| *version += 1);
+            }
+            if retry.is_empty()
+                && let Some(synced) = synced.take()
+            {
+                if let Err(error) = self.drop_orphans().await {
+                    tracing::warn!(%error, "failed to drop the events of deleted endpoints; the next start tries again");
+                }
+                let _ = synced.send(());
+            }
+        }
+    }
+
+    /// Endpoints that name this Secret.
+    fn users_of(&self, namespace: &str, secret: &str) -> Vec<Key> {
+        self.registry.read(|observed| {
+            let names = |object: &WebhookEndpoint| secrets_of(&object.spec).any(|name| name == secret);
+            observed
+                .objects
+                .iter()
+                .filter(|(key, object)| key.namespace == namespace && names(object))
+                .map(|(key, _)| key.clone())
+                .collect()
+        })
+    }
+
+    /// Brings one endpoint in line with what is observed. Idempotent.
+    async fn reconcile(&self, key: &Key) -> Result<(), Error> {
+        let Some(object) = self.registry.object(key) else {
+            if let Some(entry) = self.registry.write(|observed| observed.entries.remove(key)) {
+                self.log.drop_stream(&entry.endpoint.stream).await?;
+            }
+            return Ok(());
+        };
+        let Some(hook_id) = object.status.as_ref().and_then(|status| hook_id(status.url.as_deref()?)) else {
+            return self.assign_url(key, &object).await;
+        };
+        let stream =
+            Stream { namespace: key.namespace.clone(), name: key.name.clone(), uid: object.uid().unwrap_or_default() };
+        let live = match self.registry.read(|observed| observed.entries.get(key).cloned()) {
+            Some(entry) if entry.endpoint.stream == stream => entry.endpoint.live.clone(),
+            _ => Arc::new(self.restored(&stream, &object).await?),
+        };
+        self.log.retain(&stream, retention(&object.spec)).await?;
+        let secrets = self.secrets(&key.namespace, &object.spec).await?;
+        let compiled = compile(&object.spec, &secrets, &self.targets);
+        let endpoint = Endpoint {
+            stream,
+            hook_id: hook_id.to_string(),
+            provider: object.spec.provider,
+            gate: compiled.gate,
+            events: object.spec.events.clone(),
+            filter: compiled.filter,
+            max_body: object.spec.max_body_bytes.and_then(|n| n.try_into().ok()).unwrap_or(object.spec.provider.default_max_body()),
+            bucket: object.spec.rate_limit.as_ref().map(|limit| {
+                let rate = f64::from(limit.per_second.max(1));
+                Bucket::new(rate, f64::from(limit.burst.unwrap_or(limit.per_second).max(1)))
+            }),
+            registry: compiled.registry,
+            live,
+        };
+        let url = format!("{}/hooks/{}", self.public_url, endpoint.hook_id);
+        let entry =
+            Entry { endpoint: Arc::new(endpoint), generation: object.meta().generation.unwrap_or_default(), url };
+        self.registry.write(|observed| observed.entries.insert(key.clone(), entry));
+        self.writer.touch(key);
+        Ok(())
+    }
+
+    /// Gives an endpoint its URL; the watch brings it back here.
+    async fn assign_url(&self, key: &Key, object: &WebhookEndpoint) -> Result<(), Error> {
+        let id = random_id()?;
+        let api: Api<WebhookEndpoint> = Api::namespaced(self.client.clone(), &key.namespace);
+        let patch = json!({
+            "metadata": {"uid": object.uid(), "resourceVersion": object.resource_version()},
+            "status": {"url": format!("{}/hooks/{id}", self.public_url)},
+        });
+        match api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+            Ok(_) => Ok(()),
+            // Somebody changed or deleted it meanwhile: the watch will tell, and the retry looks again.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What a restart must not forget.
+    async fn restored(&self, stream: &Stream, object: &WebhookEndpoint) -> Result<Live, Error> {
+        let counters = object.status.as_ref().map(|status| status.counters.clone()).unwrap_or_default();
+        let Some(stats) = self.log.stats(stream) else { return Ok(Live::restore(&counters, 0, VecDeque::new(), TagIndex::new(KNOWN_TAGS))) };
+        let mut recent = VecDeque::new();
+        for sequence in (stats.first..=stats.last).rev().take(RECENT) {
+            if let Some(record) = self.log.get(&stream.namespace, &stream.name, sequence).await? {
+                recent.extend(summary(&record));
+            }
+        }
+        let tags = if object.spec.provider.is_registry() { self.tags(stream, stats.last_position).await? } else { TagIndex::new(KNOWN_TAGS) };
+        Ok(Live::restore(&counters, stats.last, recent, tags))
+    }
+
+    /// What the retained events tell of a registry's tags.
+    async fn tags(&self, stream: &Stream, through: u64) -> Result<TagIndex, Error> {
+        let mut tags = TagIndex::new(KNOWN_TAGS);
+        let selection = Selection::of(LogEndpoints::Named(vec![(stream.namespace.clone(), stream.name.clone())]));
+        let mut after = 0;
+        while after < through {
+            let page = self.log.read(&selection, after, through, Limit { events: 1000, bytes: 8 << 20 }).await?;
+            for record in &page.records {
+                let event: Option<WebhookEvent> = serde_json::from_slice(&record.frame().object).ok();
+                if let Some(image) = event.and_then(|event| event.spec.image) {
+                    tags.observe(&image);
+                }
+            }
+            after = page.through;
+        }
+        Ok(tags)
+    }
+
+    /// Drops the log's streams of endpoints that were deleted while nobody looked.
+    async fn drop_orphans(&self) -> Result<(), Error> {
+        let known: HashSet<String> =
+            self.registry.read(|observed| observed.objects.values().filter_map(ResourceExt::uid).collect());
+        for stream in self.log.streams() {
+            if !known.contains(&stream.uid) {
+                tracing::info!(endpoint = %format!("{}/{}", stream.namespace, stream.name), "dropping the events of a deleted endpoint");
+                self.log.drop_stream(&stream).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the Secrets that the spec names; a missing one is absent from the answer.
+    async fn secrets(&self, namespace: &str, spec: &WebhookEndpointSpec) -> Result<HashMap<String, Secret>, Error> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let mut found = HashMap::new();
+        for name in secrets_of(spec).collect::<HashSet<_>>() {
+            if let Some(secret) = api.get_opt(name).await? {
+                found.insert(name.to_string(), secret);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Notes an observed object; says whether anything but our own status changed.
+fn note(observed: &mut Observed, key: &Key, object: WebhookEndpoint) -> bool {
+    let relevant = |o: &WebhookEndpoint| {
+        (o.uid(), o.metadata.generation, o.metadata.labels.clone(), o.status.as_ref().and_then(|s| s.url.clone()))
+    };
+    let changed = observed.objects.get(key).is_none_or(|known| relevant(known) != relevant(&object));
+    if observed.objects.get(key).is_none_or(|known| version(known) <= version(&object) || known.uid() != object.uid()) {
+        observed.objects.insert(key.clone(), object);
+    }
+    changed
+}
+
+/// Names of all Secrets that a spec refers to.
+fn secrets_of(spec: &WebhookEndpointSpec) -> impl Iterator<Item = &str> {
+    let registry = spec.registry.iter().flat_map(|r| r.secret_ref.iter().chain(&r.ca_ref)).map(|r| r.name.as_str());
+    spec.secrets.iter().map(|r| r.name.as_str()).chain(registry)
+}
+
+/// What the spec and its Secrets amount to.
+struct Compiled {
+    gate: Gate,
+    filter: Option<Filter>,
+    registry: Option<ImageRegistry>,
+}
+
+/// Decides, without doing anything, whether and how an endpoint takes deliveries.
+fn compile(spec: &WebhookEndpointSpec, found: &HashMap<String, Secret>, targets: &Targets) -> Compiled {
+    let closed = |reason, message: String| Compiled { gate: Gate::Closed { reason, message }, filter: None, registry: None };
+    if spec.suspend {
+        return closed("Suspended", "spec.suspend is true: deliveries are answered 503".into());
+    }
+    let mut keys = Vec::new();
+    let mut missing = Vec::new();
+    for reference in &spec.secrets {
+        match secret_value(found, reference) {
+            Some(value) if !value.is_empty() => keys.push(verify::Secret::new(value)),
+            _ => missing.push(format!("Secret {:?} has no key {:?}", reference.name, reference.key)),
+        }
+    }
+    if keys.is_empty() && spec.authentication == Authentication::Required {
+        return match missing.is_empty() {
+            true => closed(
+                "NoSecret",
+                "spec.secrets is empty: name a Secret, or set spec.authentication to urlOnly if the sender can't sign".into(),
+            ),
+            false => closed("SecretMissing", missing.join("; ")),
+        };
+    }
+    let filter = match spec.filter.as_deref().map(Filter::compile).transpose() {
+        Ok(filter) => filter,
+        Err(error) => return closed("InvalidFilter", format!("spec.filter: {error}")),
+    };
+    let registry = match spec.registry.as_ref().map(|wanted| image_registry(wanted, found, targets)).transpose() {
+        Ok(registry) => registry,
+        Err(message) => return closed("InvalidRegistry", message),
+    };
+    if let Err(message) = retention_error(spec) {
+        return closed("InvalidRetention", message);
+    }
+    match Policy::compile(spec, keys) {
+        Ok(policy) => Compiled { gate: Gate::Open(policy), filter, registry },
+        Err(error) => closed("InvalidVerification", error.to_string()),
+    }
+}
+
+fn secret_value(found: &HashMap<String, Secret>, reference: &SecretKeyRef) -> Option<Vec<u8>> {
+    Some(found.get(&reference.name)?.data.as_ref()?.get(&reference.key)?.0.clone())
+}
+
+/// A client of the registry that a spec names.
+fn image_registry(wanted: &RegistrySpec, found: &HashMap<String, Secret>, targets: &Targets) -> Result<ImageRegistry, String> {
+    let value = |name: &str, key: &str| {
+        let reference = SecretKeyRef { name: name.into(), key: key.into() };
+        secret_value(found, &reference).ok_or_else(|| format!("Secret {name:?} has no key {key:?}"))
+    };
+    let credentials = match &wanted.secret_ref {
+        Some(secret) => {
+            let user = String::from_utf8(value(&secret.name, "username")?).map_err(|_| "the username is not text")?;
+            Some((user, verify::Secret::new(value(&secret.name, "password")?)))
+        }
+        None => None,
+    };
+    let ca = wanted.ca_ref.as_ref().map(|secret| value(&secret.name, "ca.crt")).transpose()?;
+    let access = Access { url: &wanted.url, credentials, ca: ca.as_deref(), targets: targets.clone() };
+    ImageRegistry::new(access).map_err(|error| error.to_string())
+}
+
+fn retention_error(spec: &WebhookEndpointSpec) -> Result<(), String> {
+    parse::duration(&spec.retention.age).map_err(|error| format!("spec.retention.age: {error}"))?;
+    parse::quantity(&spec.retention.bytes).map_err(|error| format!("spec.retention.bytes: {error}"))?;
+    Ok(())
+}
+
+/// What the log should keep; what can't be read keeps everything, and the endpoint says so in its condition.
+fn retention(spec: &WebhookEndpointSpec) -> Retention {
+    Retention {
+        age: parse::duration(&spec.retention.age).unwrap_or(Duration::MAX),
+        bytes: parse::quantity(&spec.retention.bytes).unwrap_or(u64::MAX),
+        events: spec.retention.events,
+    }
+}
+
+/// An event of the log, in brief.
+fn summary(record: &Record) -> Option<EventSummary> {
+    let event: WebhookEvent = serde_json::from_slice(&record.frame().object).ok()?;
+    let subject = event.spec.subject().chars().take(200).collect();
+    let WebhookEventSpec { sequence, id, kind, received_at, .. } = event.spec;
+    Some(EventSummary { sequence, id, kind, subject, received_at })
+}
+
+/// The random part of a URL.
+fn hook_id(url: &str) -> Option<&str> {
+    url.rsplit_once("/hooks/").map(|(_, id)| id).filter(|id| id.len() >= 22 && !id.contains('/'))
+}
+
+/// 128 random bits.
+fn random_id() -> Result<String, Error> {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use ring::rand::SecureRandom;
+    let mut bytes = [0u8; 16];
+    ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| Error::Random)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// Why an endpoint could not be taken up.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{0}")]
+    Api(#[from] kube::Error),
+    #[error("{0}")]
+    Log(#[from] crate::log::LogError),
+    #[error("the system gave no random numbers")]
+    Random,
+}

@@ -1,0 +1,94 @@
+//! `roadstead hub`: the hub alone, beside a control plane that is there already.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+use roadstead_hub::{Hub, source::Cidr};
+use roadstead_kubewire::server::Transport;
+use tokio_util::sync::CancellationToken;
+
+use super::roles;
+use crate::{
+    platform::{DataDir, admin, certificate, log_metrics, open_log},
+    telemetry::{self, LogFormat},
+};
+
+/// Arguments of `hub`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Where the event log is kept.
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Kubeconfig of the control plane; default: $KUBECONFIG, then the cluster that this runs in.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Public listener: webhooks and subscribers; TLS and plain HTTP on one port.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:7080")]
+    hub_listen: SocketAddr,
+    /// Metrics and health.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7081")]
+    admin_listen: SocketAddr,
+    /// Base of webhook URLs and of subscribers' kubeconfigs, as senders see it.
+    #[arg(long, value_name = "URL")]
+    public_url: String,
+    /// Proxy whose X-Forwarded-For counts and that may pass tokens over plain HTTP; repeatable.
+    #[arg(long = "trusted-proxy", value_name = "CIDR")]
+    trusted_proxies: Vec<Cidr>,
+    /// Private addresses that registry checks may reach; repeatable.
+    #[arg(long = "allow-target", value_name = "CIDR")]
+    allow_targets: Vec<Cidr>,
+    /// Certificate of the public listener, PEM; read again when it changes. Without it only a trusted proxy can be served.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Most bytes that the event log may take, e.g. 20Gi; beyond it deliveries are answered 503.
+    #[arg(long, value_name = "QUANTITY", value_parser = roles::quantity)]
+    log_quota: Option<u64>,
+    /// Form of the log on stderr.
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+/// Runs until SIGINT or SIGTERM.
+pub fn run(args: Args) -> Result<()> {
+    telemetry::init(args.log_format, "info");
+    roles::runtime()?.block_on(serve(args))
+}
+
+async fn serve(args: Args) -> Result<()> {
+    let stop = CancellationToken::new();
+    let mut metrics = prometheus_client::registry::Registry::default();
+    let transport = match args.tls_cert.zip(args.tls_key) {
+        Some((cert, key)) => Transport::Both(certificate::from_files(cert, key, stop.clone())?),
+        None if args.trusted_proxies.is_empty() => {
+            bail!("subscribers' tokens need TLS: give --tls-cert and --tls-key, or --trusted-proxy if a proxy terminates it")
+        }
+        None => Transport::Plain,
+    };
+    let admin_listener = roles::bind("--admin-listen", args.admin_listen).await?;
+    let listener = roles::bind("--hub-listen", args.hub_listen).await?;
+    let client = roles::client(args.kubeconfig.as_deref()).await?;
+    let data_dir = DataDir::open(&args.data_dir)?;
+    let log = open_log(&data_dir, args.log_quota, &mut metrics).await?;
+    log_metrics(&log, &mut metrics);
+    let options = roadstead_hub::Options {
+        listener,
+        transport,
+        ca_pem: String::new(),
+        public_url: args.public_url,
+        trusted_proxies: args.trusted_proxies,
+        allow_targets: args.allow_targets,
+    };
+    let hub = Hub::start(client, log.clone(), options, &mut metrics).await.context("the hub")?;
+    eprintln!("the hub takes deliveries on {}", hub.address());
+    let ready = hub.readiness();
+    admin::serve(admin_listener, metrics, move || ready.check(), stop.clone());
+    roles::until_told_to_stop(async move {
+        hub.stop().await;
+        stop.cancel();
+        log.close().await;
+    })
+    .await
+}

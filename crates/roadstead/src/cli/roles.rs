@@ -1,0 +1,55 @@
+//! What the long-running verbs (`up`, `hub`, `agent`) share: a runtime, sockets, a client, and how they end.
+
+use std::{future::Future, net::SocketAddr, path::Path};
+
+use anyhow::{Context, Result};
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use tokio::{
+    net::TcpListener,
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
+
+/// A runtime over all cores.
+pub fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")
+}
+
+/// Binds a socket, or says with which flag to choose another.
+pub async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("can't listen on {address}: is another roadstead running? choose another address with {flag}"))
+}
+
+/// A client of the control plane in `kubeconfig`; else of `$KUBECONFIG`, else of the cluster that this runs in.
+pub async fn client(kubeconfig: Option<&Path>) -> Result<Client> {
+    let config = match kubeconfig {
+        Some(file) => {
+            let read = Kubeconfig::read_from(file).with_context(|| format!("can't read {}", file.display()))?;
+            Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?
+        }
+        None => Config::infer().await.context("no control plane: give --kubeconfig or set $KUBECONFIG")?,
+    };
+    Ok(Client::try_from(config)?)
+}
+
+/// Waits for SIGINT or SIGTERM, then for `stopping`; who interrupts twice does not wait, and loses nothing that was
+/// acknowledged.
+pub async fn until_told_to_stop(stopping: impl Future<Output = ()>) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    eprintln!("stopping");
+    tokio::select! {
+        () = stopping => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
