@@ -177,7 +177,8 @@ impl Endpoints {
 
     /// Replaces the whole table.
     pub fn publish(&self, endpoints: impl IntoIterator<Item = Arc<Endpoint>>) {
-        self.table.store(Arc::new(endpoints.into_iter().map(|endpoint| (endpoint.hook_id.clone(), endpoint)).collect()));
+        self.table
+            .store(Arc::new(endpoints.into_iter().map(|endpoint| (endpoint.hook_id.clone(), endpoint)).collect()));
     }
 }
 
@@ -207,12 +208,20 @@ mod tests {
             live.recorded(summary(sequence));
         }
         live.recorded(summary(5));
-        assert_eq!(live.tail().recent.iter().map(|s| s.sequence).collect::<Vec<_>>(), (85..=100).rev().collect::<Vec<_>>());
+        assert_eq!(
+            live.tail().recent.iter().map(|s| s.sequence).collect::<Vec<_>>(),
+            (85..=100).rev().collect::<Vec<_>>()
+        );
     }
 
     #[test]
     fn a_late_status_does_not_lower_what_the_log_knows() {
-        let live = Live::restore(&Counters { accepted: 3, duplicate: 2, ..Counters::default() }, 7, VecDeque::new(), TagIndex::new(1));
+        let live = Live::restore(
+            &Counters { accepted: 3, duplicate: 2, ..Counters::default() },
+            7,
+            VecDeque::new(),
+            TagIndex::new(1),
+        );
         live.count(Counted::Accepted, 1);
         assert_eq!(live.counters(), Counters { accepted: 8, duplicate: 2, filtered: 0, rejected: 0 });
     }

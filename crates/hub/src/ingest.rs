@@ -26,10 +26,10 @@ use tokio::{sync::Semaphore, time::timeout};
 use crate::{
     control::{endpoints::Key, status::Writer},
     endpoint::{Counted, Endpoint, Endpoints, Gate},
+    incoming::{Incoming, recorded_headers},
     limits::Offenders,
     log::{Draft, Log, LogError, Outcome},
     metrics::{Metrics, Verdict},
-    incoming::{Incoming, recorded_headers},
     providers::{self, Change, Reading},
     registry_api::Confirmation,
     verify::Policy,
@@ -150,7 +150,12 @@ impl Inner {
         })
     }
 
-    async fn deliver<B>(&self, endpoint: &Arc<Endpoint>, request: Request<B>, source: IpAddr) -> Result<Receipt, Refusal>
+    async fn deliver<B>(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        request: Request<B>,
+        source: IpAddr,
+    ) -> Result<Receipt, Refusal>
     where
         B: HttpBody<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
@@ -200,7 +205,8 @@ impl Inner {
             let message = format!("the body is larger than this endpoint takes ({cap} bytes)");
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, Verdict::TooLarge, message)
         };
-        let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+        let declared =
+            headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
         if declared.is_some_and(|length| length > cap) {
             return Err(too_large());
         }
@@ -216,7 +222,11 @@ impl Inner {
         let reading = async {
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|_| {
-                    Refusal::new(StatusCode::BAD_REQUEST, Verdict::Malformed, "the connection broke off within the body")
+                    Refusal::new(
+                        StatusCode::BAD_REQUEST,
+                        Verdict::Malformed,
+                        "the connection broke off within the body",
+                    )
                 })?;
                 let Ok(data) = frame.into_data() else { continue };
                 length += data.len() as u64;
@@ -226,7 +236,8 @@ impl Inner {
                 let held = room.num_permits() as u64 * 1024;
                 if length > held {
                     // Without a declared length the room grows as the body does.
-                    let more = self.budget.try_acquire_many(kib((length - held).max(1 << 20))).map_err(|_| crowded())?;
+                    let more =
+                        self.budget.try_acquire_many(kib((length - held).max(1 << 20))).map_err(|_| crowded())?;
                     room.merge(more);
                 }
                 // Most bodies come in one piece: then nothing is copied.
@@ -314,7 +325,8 @@ impl Inner {
                 && change.image.as_ref().is_some_and(|image| image.action == "delete")
             {
                 let first = format!("{id}/0");
-                if matches!(self.log.find(&endpoint.stream.namespace, &endpoint.stream.name, &first).await, Ok(Some(_))) {
+                if matches!(self.log.find(&endpoint.stream.namespace, &endpoint.stream.name, &first).await, Ok(Some(_)))
+                {
                     change.id = Some(first);
                     return changes;
                 }
@@ -343,7 +355,7 @@ impl Inner {
 
     /// Whether `events` and `filter` keep a change. A filter that errors keeps it.
     fn wanted(&self, endpoint: &Endpoint, change: &Change, verified: bool, received_at: Timestamp) -> bool {
-        if !endpoint.events.is_empty() && !endpoint.events.iter().any(|kind| *kind == change.kind) {
+        if !endpoint.events.is_empty() && !endpoint.events.contains(&change.kind) {
             return false;
         }
         let Some(filter) = &endpoint.filter else { return true };

@@ -137,7 +137,10 @@ mod tests {
         assert!(offenders.check("2001:db8::2".parse().unwrap(), now).is_err());
         assert!(offenders.check("2001:db8:0:1::2".parse().unwrap(), now).is_ok());
         offenders.failed("192.0.2.7".parse().unwrap(), now);
-        assert!(offenders.check("::ffff:192.0.2.7".parse().unwrap(), now).is_err(), "mapped addresses are the same host");
+        assert!(
+            offenders.check("::ffff:192.0.2.7".parse().unwrap(), now).is_err(),
+            "mapped addresses are the same host"
+        );
     }
 
     #[test]

@@ -23,7 +23,10 @@ use kube::{
 };
 use roadstead_api::{
     WebhookEndpoint, WebhookEvent, WebhookEventSpec,
-    endpoint::{Authentication, EventSummary, Registry as RegistrySpec, SecretKeyRef, WebhookEndpointSpec, WebhookEndpointStatus},
+    endpoint::{
+        Authentication, EventSummary, Registry as RegistrySpec, SecretKeyRef, WebhookEndpointSpec,
+        WebhookEndpointStatus,
+    },
 };
 use roadstead_reconcile::{filter::Filter, parse, targets::Targets};
 use serde_json::json;
@@ -210,8 +213,9 @@ impl Controller {
                 }
             }
             if worked {
-                let serving: Vec<_> =
-                    self.registry.read(|observed| observed.entries.values().map(|entry| entry.endpoint.clone()).collect());
+                let serving: Vec<_> = self
+                    .registry
+                    .read(|observed| observed.entries.values().map(|entry| entry.endpoint.clone()).collect());
                 self.endpoints.publish(serving);
                 self.changed.send_modify(|version| *version += 1);
             }
@@ -266,7 +270,11 @@ impl Controller {
             gate: compiled.gate,
             events: object.spec.events.clone(),
             filter: compiled.filter,
-            max_body: object.spec.max_body_bytes.and_then(|n| n.try_into().ok()).unwrap_or(object.spec.provider.default_max_body()),
+            max_body: object
+                .spec
+                .max_body_bytes
+                .and_then(|n| n.try_into().ok())
+                .unwrap_or(object.spec.provider.default_max_body()),
             bucket: object.spec.rate_limit.as_ref().map(|limit| {
                 let rate = f64::from(limit.per_second.max(1));
                 Bucket::new(rate, f64::from(limit.burst.unwrap_or(limit.per_second).max(1)))
@@ -301,14 +309,20 @@ impl Controller {
     /// What a restart must not forget.
     async fn restored(&self, stream: &Stream, object: &WebhookEndpoint) -> Result<Live, Error> {
         let counters = object.status.as_ref().map(|status| status.counters.clone()).unwrap_or_default();
-        let Some(stats) = self.log.stats(stream) else { return Ok(Live::restore(&counters, 0, VecDeque::new(), TagIndex::new(KNOWN_TAGS))) };
+        let Some(stats) = self.log.stats(stream) else {
+            return Ok(Live::restore(&counters, 0, VecDeque::new(), TagIndex::new(KNOWN_TAGS)));
+        };
         let mut recent = VecDeque::new();
         for sequence in (stats.first..=stats.last).rev().take(RECENT) {
             if let Some(record) = self.log.get(&stream.namespace, &stream.name, sequence).await? {
                 recent.extend(summary(&record));
             }
         }
-        let tags = if object.spec.provider.is_registry() { self.tags(stream, stats.last_position).await? } else { TagIndex::new(KNOWN_TAGS) };
+        let tags = if object.spec.provider.is_registry() {
+            self.tags(stream, stats.last_position).await?
+        } else {
+            TagIndex::new(KNOWN_TAGS)
+        };
         Ok(Live::restore(&counters, stats.last, recent, tags))
     }
 
@@ -383,7 +397,8 @@ struct Compiled {
 
 /// Decides, without doing anything, whether and how an endpoint takes deliveries.
 fn compile(spec: &WebhookEndpointSpec, found: &HashMap<String, Secret>, targets: &Targets) -> Compiled {
-    let closed = |reason, message: String| Compiled { gate: Gate::Closed { reason, message }, filter: None, registry: None };
+    let closed =
+        |reason, message: String| Compiled { gate: Gate::Closed { reason, message }, filter: None, registry: None };
     if spec.suspend {
         return closed("Suspended", "spec.suspend is true: deliveries are answered 503".into());
     }
@@ -399,7 +414,8 @@ fn compile(spec: &WebhookEndpointSpec, found: &HashMap<String, Secret>, targets:
         return match missing.is_empty() {
             true => closed(
                 "NoSecret",
-                "spec.secrets is empty: name a Secret, or set spec.authentication to urlOnly if the sender can't sign".into(),
+                "spec.secrets is empty: name a Secret, or set spec.authentication to urlOnly if the sender can't sign"
+                    .into(),
             ),
             false => closed("SecretMissing", missing.join("; ")),
         };
@@ -426,7 +442,11 @@ fn secret_value(found: &HashMap<String, Secret>, reference: &SecretKeyRef) -> Op
 }
 
 /// A client of the registry that a spec names.
-fn image_registry(wanted: &RegistrySpec, found: &HashMap<String, Secret>, targets: &Targets) -> Result<ImageRegistry, String> {
+fn image_registry(
+    wanted: &RegistrySpec,
+    found: &HashMap<String, Secret>,
+    targets: &Targets,
+) -> Result<ImageRegistry, String> {
     let value = |name: &str, key: &str| {
         let reference = SecretKeyRef { name: name.into(), key: key.into() };
         secret_value(found, &reference).ok_or_else(|| format!("Secret {name:?} has no key {key:?}"))

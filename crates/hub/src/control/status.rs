@@ -49,10 +49,12 @@ pub(super) fn desired(entry: &Entry, previous: &WebhookEndpointStatus, now: Time
         Gate::Closed { reason, message } => set(Wanted::new("Ready", false, reason, message)),
     };
     match &filter_error {
-        Some(error) => drop(set(Wanted::new("FilterHealthy", false, "EvaluationFailed", error))),
-        None if entry.endpoint.filter.is_some() => drop(set(Wanted::new("FilterHealthy", true, "Evaluates", "the filter evaluates"))),
-        None => drop(conditions::remove(&mut conditions, "FilterHealthy")),
-    }
+        Some(error) => set(Wanted::new("FilterHealthy", false, "EvaluationFailed", error)),
+        None if entry.endpoint.filter.is_some() => {
+            set(Wanted::new("FilterHealthy", true, "Evaluates", "the filter evaluates"))
+        }
+        None => conditions::remove(&mut conditions, "FilterHealthy"),
+    };
     WebhookEndpointStatus {
         url: Some(entry.url.clone()),
         sequence,

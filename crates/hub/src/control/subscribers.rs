@@ -181,7 +181,10 @@ fn readiness(own: &Key, spec: &SubscriberSpec, scope: &BTreeSet<Key>, now: Times
         (false, "NoToken", "no token is valid: run `roadstead subscriber rotate`".into())
     } else if !unavailable.is_empty() {
         // One message for "does not exist" and "is not allowed": a subscriber must not learn which.
-        let message = format!("not available: {} (missing, or its spec.allowSubscribersFrom lacks this namespace)", unavailable.join(", "));
+        let message = format!(
+            "not available: {} (missing, or its spec.allowSubscribersFrom lacks this namespace)",
+            unavailable.join(", ")
+        );
         (false, "EndpointUnavailable", message)
     } else {
         (true, "Granted", format!("may watch {} endpoint(s)", scope.len()))
@@ -319,10 +322,19 @@ impl Controller {
         let (status, reason, message) = readiness(key, &object.spec, scope, now);
         conditions::set(&mut conditions, &Wanted::new("Ready", status, reason, &message), Some(generation), now);
         if let Some(message) = &missed {
-            conditions::set(&mut conditions, &Wanted::new("EventsMissed", true, "Removed", message), Some(generation), now);
+            conditions::set(
+                &mut conditions,
+                &Wanted::new("EventsMissed", true, "Removed", message),
+                Some(generation),
+                now,
+            );
             self.recorder.record(&object.object_ref(&()), Severity::Warning, "EventsMissed", message).await;
         }
-        if !seen && connected == previous.connected && conditions == previous.conditions && previous.observed_generation == Some(generation) {
+        if !seen
+            && connected == previous.connected
+            && conditions == previous.conditions
+            && previous.observed_generation == Some(generation)
+        {
             return Ok(());
         }
         let mut status = json!({"connected": connected, "conditions": conditions, "observedGeneration": generation});
@@ -358,8 +370,10 @@ mod tests {
 
     fn endpoint(namespace: &str, name: &str, allow: &[&str], label: Option<&str>) -> (Key, WebhookEndpoint) {
         let allow_subscribers_from = allow.iter().map(|n| NamespaceRef { namespace: (*n).into() }).collect();
-        let mut object =
-            WebhookEndpoint::new(name, WebhookEndpointSpec { allow_subscribers_from, ..WebhookEndpointSpec::default() });
+        let mut object = WebhookEndpoint::new(
+            name,
+            WebhookEndpointSpec { allow_subscribers_from, ..WebhookEndpointSpec::default() },
+        );
         object.metadata.labels = label.map(|value| [("tier".to_string(), value.to_string())].into());
         (key(namespace, name), object)
     }
@@ -407,7 +421,11 @@ mod tests {
     fn readiness_tells_what_is_wrong_but_not_which_endpoints_exist() {
         let own = key("a", "edge");
         let now = Timestamp::now();
-        let token = |expires_at: Option<&str>| Hashed { sha256: "ab".repeat(32), expires_at: expires_at.map(Into::into), ..Hashed::default() };
+        let token = |expires_at: Option<&str>| Hashed {
+            sha256: "ab".repeat(32),
+            expires_at: expires_at.map(Into::into),
+            ..Hashed::default()
+        };
         let ready = |tokens, references: &[(Option<&str>, &str)]| {
             let spec = SubscriberSpec { tokens, ..named(references) };
             readiness(&own, &spec, &scope(&own, &spec, &all()), now)

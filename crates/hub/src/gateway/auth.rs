@@ -7,10 +7,7 @@ use http::{header, request::Parts};
 use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
 use roadstead_api::names::{GROUP, LOG_GROUP, TOKEN_PREFIX};
-use roadstead_kubewire::{
-    ApiError, ApiResult, Attributes, Authenticator, Authorizer, Decision, User,
-    auth::Origin,
-};
+use roadstead_kubewire::{ApiError, ApiResult, Attributes, Authenticator, Authorizer, Decision, User, auth::Origin};
 
 use crate::{
     control::{
@@ -94,7 +91,11 @@ impl Authorizer for GrantAuthorizer {
         let Some((_, token)) = shown(&self.subscribers, user) else {
             return Decision::Deny("a subscriber's token is needed".into());
         };
-        if allowed(&token, attributes) { Decision::Allow } else { Decision::Deny("outside what the subscriber was granted".into()) }
+        if allowed(&token, attributes) {
+            Decision::Allow
+        } else {
+            Decision::Deny("outside what the subscriber was granted".into())
+        }
     }
 }
 
@@ -103,7 +104,8 @@ fn allowed(token: &Token, asked: &Attributes) -> bool {
     let reads = matches!(asked.verb.as_str(), "get" | "list" | "watch");
     if asked.resource.is_empty() {
         let discovery = ["/api", "/apis", "/openapi/v2", "/openapi/v3", "/version", "/readyz", "/livez", "/healthz"];
-        let under = |base: &str| asked.path == base || asked.path.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'));
+        let under =
+            |base: &str| asked.path == base || asked.path.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'));
         return matches!(asked.verb.as_str(), "get" | "head") && discovery.into_iter().any(under);
     }
     let in_scope = |namespace: &str| token.grant.scope.iter().any(|key| key.namespace == namespace);
@@ -154,7 +156,8 @@ mod tests {
 
     fn token() -> Token {
         let key = |namespace: &str, name: &str| Key { namespace: namespace.into(), name: name.into() };
-        let grant = Grant { subscriber: key("team", "edge"), scope: [key("team", "shop"), key("shared", "images")].into() };
+        let grant =
+            Grant { subscriber: key("team", "edge"), scope: [key("team", "shop"), key("shared", "images")].into() };
         Token { grant: Arc::new(grant), expires_at: None }
     }
 
@@ -190,13 +193,23 @@ mod tests {
             ("get", "", "secrets", "team", "x", false),
             ("list", "", "namespaces", "", "", false),
         ] {
-            assert_eq!(allowed(&token(), &ask(verb, group, resource, namespace, name)), expected, "{verb} {resource} in {namespace}");
+            assert_eq!(
+                allowed(&token(), &ask(verb, group, resource, namespace, name)),
+                expected,
+                "{verb} {resource} in {namespace}"
+            );
         }
     }
 
     #[test]
     fn discovery_is_open_to_subscribers_and_other_paths_are_not() {
-        for (path, expected) in [("/apis", true), ("/apis/log.roadstead.dev/v1alpha1", true), ("/openapi/v3", true), ("/metrics", false), ("/apisx", false)] {
+        for (path, expected) in [
+            ("/apis", true),
+            ("/apis/log.roadstead.dev/v1alpha1", true),
+            ("/openapi/v3", true),
+            ("/metrics", false),
+            ("/apisx", false),
+        ] {
             let asked = Attributes { verb: "get".into(), path: path.into(), ..Attributes::default() };
             assert_eq!(allowed(&token(), &asked), expected, "{path}");
         }

@@ -6,11 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{
-    Api, Client, ResourceExt,
-    api::WatchParams,
-    core::WatchEvent as Change,
-};
+use kube::{Api, Client, ResourceExt, api::WatchParams, core::WatchEvent as Change};
 use roadstead_api::WebhookEndpoint;
 use roadstead_kubewire::{
     ApiError, ApiResult, Column, Context, EventKind, Key as ObjectKey, List, ListOptions, Resource, ResourceInfo, Verb,
@@ -57,7 +53,9 @@ impl Resource for PermittedEndpoints {
     async fn get(&self, cx: &Context, key: &ObjectKey) -> ApiResult<Bytes> {
         let wanted = Key { namespace: key.namespace.clone(), name: key.name.clone() };
         let object = self.registry.object(&wanted).filter(|_| self.scope(cx).contains(&wanted));
-        object.map(shown_to_subscribers).ok_or_else(|| ApiError::not_found(&self.info.group, &self.info.plural, &key.name))?
+        object
+            .map(shown_to_subscribers)
+            .ok_or_else(|| ApiError::not_found(&self.info.group, &self.info.plural, &key.name))?
     }
 
     async fn list(&self, cx: &Context, namespace: Option<&str>, options: &ListOptions) -> ApiResult<List> {
@@ -127,11 +125,21 @@ fn frame(
         Ok(Change::Deleted(object)) => (EventKind::Deleted, object),
         Ok(Change::Bookmark(bookmark)) => {
             let types = bookmark.types;
-            return Some(WatchEvent::bookmark(&types.api_version, &types.kind, &bookmark.metadata.resource_version, false));
+            return Some(WatchEvent::bookmark(
+                &types.api_version,
+                &types.kind,
+                &bookmark.metadata.resource_version,
+                false,
+            ));
         }
         Ok(Change::Error(status)) => {
             let reason = if status.code == 410 { "Expired" } else { "InternalError" };
-            return Some(WatchEvent::error(&ApiError { code: status.code, reason, message: status.message, details: None }));
+            return Some(WatchEvent::error(&ApiError {
+                code: status.code,
+                reason,
+                message: status.message,
+                details: None,
+            }));
         }
         Err(_) => return Some(WatchEvent::error(&ApiError::unavailable("the control plane's watch broke off", 1))),
     };
@@ -198,4 +206,3 @@ pub(super) fn info_of(crd: &CustomResourceDefinition) -> ResourceInfo {
         ..ResourceInfo::default()
     }
 }
-

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, stream::BoxStream};
 use http::{Response, request::Parts};
 use roadstead_kubewire::{
-    ApiResult, Context, EventKind, Key as ObjectKey, List, ListOptions, Resource, ResourceInfo, WatchEvent, WatchOptions,
-    WatchStream,
+    ApiResult, Context, EventKind, Key as ObjectKey, List, ListOptions, Resource, ResourceInfo, WatchEvent,
+    WatchOptions, WatchStream,
 };
 use serde_json::Value;
 
@@ -63,7 +63,13 @@ impl Resource for ScopedEvents {
         self.inner.table_cells(object)
     }
 
-    async fn connect(&self, cx: &Context, key: &ObjectKey, sub: &str, parts: &Parts) -> Option<ApiResult<Response<Bytes>>> {
+    async fn connect(
+        &self,
+        cx: &Context,
+        key: &ObjectKey,
+        sub: &str,
+        parts: &Parts,
+    ) -> Option<ApiResult<Response<Bytes>>> {
         self.inner.connect(cx, key, sub, parts).await
     }
 }

@@ -9,8 +9,7 @@ use kube::{
 use roadstead_api::Subscriber;
 use roadstead_kubewire::{
     ApiError, ApiResult, Context, Key as ObjectKey, Payload, Resource, ResourceInfo, Subresource, Verb, WriteOptions,
-    Written,
-    options::PatchKind,
+    Written, options::PatchKind,
 };
 use serde_json::{Map, Value, json};
 
@@ -49,7 +48,11 @@ impl OwnSubscriber {
     /// Whoever asks for another subscriber's object learns nothing.
     fn check(&self, cx: &Context, key: &ObjectKey) -> ApiResult<()> {
         match shown(&self.subscribers, &cx.user) {
-            Some((_, token)) if token.grant.subscriber.namespace == key.namespace && token.grant.subscriber.name == key.name => Ok(()),
+            Some((_, token))
+                if token.grant.subscriber.namespace == key.namespace && token.grant.subscriber.name == key.name =>
+            {
+                Ok(())
+            }
             _ => Err(ApiError::not_found(&self.info.group, &self.info.plural, &key.name)),
         }
     }
@@ -92,12 +95,16 @@ fn writable(patch: &[u8]) -> ApiResult<Map<String, Value>> {
     if patch.len() > MAX_PATCH {
         return Err(ApiError::too_large(format!("at most {MAX_PATCH} bytes are taken")));
     }
-    let patch: Value = serde_json::from_slice(patch).map_err(|error| ApiError::bad_request(format!("the patch is not JSON: {error}")))?;
+    let patch: Value = serde_json::from_slice(patch)
+        .map_err(|error| ApiError::bad_request(format!("the patch is not JSON: {error}")))?;
     let Some(status) = patch.get("status").and_then(Value::as_object) else {
         return Err(ApiError::bad_request("the patch has no status"));
     };
     if let Some(other) = status.keys().find(|key| !WRITABLE.contains(&key.as_str())) {
-        return Err(ApiError::forbidden(format!("status.{other} is not a subscriber's to write; these are: {}", WRITABLE.join(", "))));
+        return Err(ApiError::forbidden(format!(
+            "status.{other} is not a subscriber's to write; these are: {}",
+            WRITABLE.join(", ")
+        )));
     }
     Ok(status.clone())
 }

@@ -56,11 +56,8 @@ impl Metrics {
     pub fn new(registry: &mut Registry) -> Self {
         // 0.25 ms to 8 s: an acknowledgement should take one fsync, and senders give up after 1 to 10 s.
         let buckets = (0..16).map(|n| 0.000_25 * f64::from(1u32 << n));
-        let inner = Inner {
-            deliveries: Family::default(),
-            seconds: Histogram::new(buckets),
-            filter_errors: Family::default(),
-        };
+        let inner =
+            Inner { deliveries: Family::default(), seconds: Histogram::new(buckets), filter_errors: Family::default() };
         registry.register(
             "roadstead_hub_deliveries",
             "Deliveries posted, by the endpoint's provider and by result",

@@ -62,10 +62,20 @@ impl Collector for LogCollector {
             ("roadstead_log", "Size of the event log's files", Some(Unit::Bytes), signed(now.log_bytes)),
             ("roadstead_log_ring", "Recent events kept in memory", Some(Unit::Bytes), signed(now.ring_bytes)),
             ("roadstead_log_queue", "What waits for the log's writer", Some(Unit::Bytes), signed(now.queue_bytes)),
-            ("roadstead_log_queue_deliveries", "Deliveries that wait for the log's writer", None, signed(now.queue_deliveries)),
+            (
+                "roadstead_log_queue_deliveries",
+                "Deliveries that wait for the log's writer",
+                None,
+                signed(now.queue_deliveries),
+            ),
             ("roadstead_log_segments", "Files that hold events", None, signed(now.segments)),
             ("roadstead_log_followers", "Readers that follow the log", None, signed(now.followers)),
-            ("roadstead_log_oldest_event_timestamp", "When the oldest retained event was received, Unix time; 0 if there is none", Some(Unit::Seconds), oldest),
+            (
+                "roadstead_log_oldest_event_timestamp",
+                "When the oldest retained event was received, Unix time; 0 if there is none",
+                Some(Unit::Seconds),
+                oldest,
+            ),
         ] {
             let gauge = ConstGauge::new(value);
             let metric = encoder.encode_descriptor(name, help, unit.as_ref(), gauge.metric_type())?;
@@ -95,4 +105,3 @@ impl Collector for WatchCollector {
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
-
