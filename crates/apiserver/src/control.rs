@@ -14,10 +14,11 @@ use crate::{
     authn::{FixedToken, ServiceAccounts, Tokens, jwt::SigningKey},
     authz::{Rbac, keeper},
     builtin,
+    crd::{Crds, hooks::Definitions},
     gc::Collector,
     hooks::BuiltIn,
     namespaces::Controller,
-    registry::{Kind, Registry, kind::KindSchema, names::NameRule, resource_name},
+    registry::{Hooks, Kind, Registry, kind::KindSchema, names::NameRule, resource_name, scale},
     reviews,
     store::Store,
 };
@@ -40,17 +41,26 @@ impl Control {
         Self { store, tokens: Tokens::new(fixed, accounts), rbac: Rbac::new(objects) }
     }
 
-    /// The resources of all built-in kinds.
-    pub fn resources(&self) -> Vec<Arc<dyn Resource>> {
-        let stored = builtin::resources().into_iter().map(|kind| -> Arc<dyn Resource> {
+    /// The resources of all built-in kinds; `crds` serves what CustomResourceDefinitions define.
+    pub fn resources(&self, crds: &Arc<Crds>) -> Vec<Arc<dyn Resource>> {
+        let stored = builtin::resources().into_iter().map(|mut kind| -> Arc<dyn Resource> {
+            let scales = kind.info.group == "apps" && kind.info.plural != "daemonsets";
+            if scales && !kind.info.subresources.iter().any(|sub| sub.name == "scale") {
+                kind.info.subresources.push(scale::subresource());
+            }
             let info = kind.info.clone();
+            let hooks: Box<dyn Hooks> = match &*info.plural {
+                "customresourcedefinitions" => Box::new(Definitions { table: kind, crds: crds.clone() }),
+                _ => Box::new(BuiltIn::new(kind, &self.rbac, &self.tokens)),
+            };
             let kind = Kind {
                 resource: resource_name(&info.group, &info.plural),
                 schema: KindSchema::Builtin,
                 names: NameRule::of(&info.group, &info.plural),
                 counts_generation: info.group == "apps" || info.group == "apiextensions.k8s.io",
                 blind_update: true,
-                hooks: Box::new(BuiltIn::new(kind, &self.rbac, &self.tokens)),
+                scale: scales.then(scale::Paths::workload),
+                hooks,
                 info,
             };
             Registry::new(kind, self.store.clone())

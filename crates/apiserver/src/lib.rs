@@ -1,15 +1,15 @@
 //! The embedded control plane: a Kubernetes API over one SQLite file, as a library.
 //!
-//! What flows in: requests that `kubewire` has parsed and authorised, and in-process calls through a `Handle`. What flows
+//! What flows in: requests that `kubewire` has parsed and authorised, and in-process calls through a [`Handle`]. What flows
 //! out: objects, watch events, and a file that survives a kill at any moment.
 //!
 //! The layers only look down:
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `server`, `handle` | open everything, hand out clients, serve |
-//! | `crd` | CustomResourceDefinitions become served resources |
-//! | `registry` | what a Kubernetes resource does (create, update, patch, delete, list, watch), over the store |
+//! | [`server`], [`handle`] | open everything, hand out clients, serve |
+//! | [`crd`] | CustomResourceDefinitions become served resources |
+//! | [`registry`] | what a Kubernetes resource does (create, update, patch, delete, list, watch), over the store |
 //! | [`store`] | durable objects, resourceVersions, change history |
 //! | [`authn`], [`authz`], [`reviews`] | who asks, and what they may |
 //! | [`gc`], [`namespaces`] | what follows from a deletion |
@@ -17,7 +17,7 @@
 //! | [`hooks`] | what these, and their own rules, make of the built-in kinds |
 //! | [`audit`] | who did what |
 //! | [`objects`] | what those read of the store |
-//! | `pki`, `kubeconfig` | certificates and the administrator's way in |
+//! | [`pki`], [`kubeconfig`] | certificates and the administrator's way in |
 //!
 //! Why a library first: tests open a whole control plane in memory in milliseconds, and `up` is only one more caller.
 
@@ -27,12 +27,24 @@ pub mod authn;
 pub mod authz;
 pub mod builtin;
 pub mod control;
+pub mod crd;
+pub mod files;
 pub mod gc;
+pub mod handle;
 pub mod hooks;
+pub mod kubeconfig;
+pub mod metrics;
 pub mod namespaces;
 pub mod objects;
 pub mod patch;
+pub mod pki;
 pub mod registry;
 pub mod reviews;
 pub mod schema;
+pub mod server;
 pub mod store;
+
+pub use self::{
+    handle::Handle,
+    server::{OpenError, Options, Server},
+};

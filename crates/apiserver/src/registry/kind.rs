@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use roadstead_kubewire::{ApiError, ApiResult, Context, Payload, ResourceInfo, WriteOptions, Written, error::Cause};
 use serde_json::Value;
 
-use super::names::NameRule;
+use super::{names::NameRule, scale::Paths};
 use crate::{builtin, schema::Schema, store::ResourceName};
 
 /// Behaviour of one kind that is not common to all. Every default does nothing.
@@ -44,6 +44,9 @@ pub trait Hooks: Send + Sync + 'static {
 
     /// Marks an object whose deletion has begun, beside its `deletionTimestamp`, e.g. `status.phase`.
     fn mark_deleted(&self, _object: &mut Value) {}
+
+    /// Called when a write is durable and shown, before the client is answered. `version` is that of the write.
+    async fn written(&self, _version: u64) {}
 
     /// Cells of a Table, one for each column; `None`: the values at the columns' paths.
     fn cells(&self, _object: &Value) -> Option<Vec<Value>> {
@@ -91,6 +94,8 @@ pub struct Kind {
     pub counts_generation: bool,
     /// Whether an update without resourceVersion overwrites whatever is there. Custom resources refuse it.
     pub blind_update: bool,
+    /// Where the numbers of its `scale` subresource are, if it has one.
+    pub scale: Option<Paths>,
     /// The kind's own behaviour.
     pub hooks: Box<dyn Hooks>,
 }

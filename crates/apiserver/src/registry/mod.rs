@@ -14,6 +14,7 @@ mod list;
 pub mod mechanics;
 pub mod meta;
 pub mod names;
+pub mod scale;
 pub mod select;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -48,6 +49,12 @@ impl Registry {
     /// Serves `kind` from `store`.
     pub fn new(kind: Kind, store: Store) -> Arc<Self> {
         Arc::new_cyclic(|me| Self { kind, store, retired: CancellationToken::new(), me: me.clone() })
+    }
+
+    /// Serves a newer definition of the same kind and version; watches of this one go on until that one is retired.
+    pub fn successor(&self, kind: Kind) -> Arc<Self> {
+        let (store, retired) = (self.store.clone(), self.retired.clone());
+        Arc::new_cyclic(|me| Self { kind, store, retired, me: me.clone() })
     }
 
     /// The kind.
@@ -123,7 +130,10 @@ impl Resource for Registry {
         payload: Payload,
         options: &WriteOptions,
     ) -> ApiResult<Written> {
-        self.do_update(cx, key, sub, &payload, options).await
+        match sub {
+            Some("scale") => self.do_scale(cx, key, None, &payload, options).await,
+            _ => self.do_update(cx, key, sub, &payload, options).await,
+        }
     }
 
     async fn patch(
@@ -135,7 +145,10 @@ impl Resource for Registry {
         payload: Payload,
         options: &WriteOptions,
     ) -> ApiResult<Written> {
-        self.do_patch(cx, key, sub, kind, &payload, options).await
+        match sub {
+            Some("scale") => self.do_scale(cx, key, Some(kind), &payload, options).await,
+            _ => self.do_patch(cx, key, sub, kind, &payload, options).await,
+        }
     }
 
     async fn delete(&self, cx: &Context, key: &Key, options: &DeleteOptions) -> ApiResult<Written> {
@@ -150,6 +163,14 @@ impl Resource for Registry {
         options: &DeleteOptions,
     ) -> ApiResult<Written> {
         self.do_delete_collection(cx, namespace, list, options).await
+    }
+
+    async fn get_subresource(&self, cx: &Context, key: &Key, sub: &str) -> ApiResult<Bytes> {
+        match (sub, &self.kind.scale) {
+            ("status", _) => self.get(cx, key).await,
+            ("scale", Some(paths)) => Ok(scale::show(paths, &self.value(&*self.find(key)?)?).to_string().into()),
+            _ => Err(self.refuse(sub)),
+        }
     }
 
     async fn create_subresource(

@@ -40,6 +40,7 @@ pub(crate) fn thing() -> Kind {
         names: NameRule::Subdomain,
         counts_generation: true,
         blind_update: false,
+        scale: Some(scale::Paths::workload()),
         hooks: Box::new(Plain),
     }
 }
@@ -81,10 +82,10 @@ fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap()
 }
 
-struct Client(Arc<Registry>);
+pub(crate) struct Client(pub Arc<Registry>);
 
 impl Client {
-    async fn create(&self, value: Value) -> ApiResult<Value> {
+    pub async fn create(&self, value: Value) -> ApiResult<Value> {
         let options = WriteOptions::default();
         self.0.create(&Context::default(), Some("default"), payload(&value), &options).await.map(|w| json(&w.json))
     }
@@ -107,7 +108,7 @@ impl Client {
         self.0.delete(&Context::default(), &key, &options).await.map(|w| json(&w.json))
     }
 
-    async fn get(&self, name: &str) -> ApiResult<Value> {
+    pub async fn get(&self, name: &str) -> ApiResult<Value> {
         self.0.get(&Context::default(), &Key::new("default", name)).await.map(|b| json(&b))
     }
 
@@ -120,7 +121,7 @@ impl Client {
     }
 }
 
-async fn client() -> Client {
+pub(crate) async fn client() -> Client {
     Client(things(Bounds::default()).await.1)
 }
 

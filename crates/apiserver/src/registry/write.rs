@@ -13,7 +13,7 @@ use super::{Registry, create, delete, mechanics, meta, update};
 use crate::store::{Action, Draft, Expect, Guard, Object, Refusal, Write, WriteError};
 
 /// How often a decision is made again before the client is told of the conflict.
-const ATTEMPTS: usize = 8;
+pub(super) const ATTEMPTS: usize = 8;
 /// Largest stored object, in bytes of JSON; the limit of etcd, so that objects can move to a cluster.
 pub const OBJECT_MAX: usize = 1536 << 10;
 
@@ -44,11 +44,11 @@ impl Registry {
             let mut object = object.clone();
             let generated = create::name(&mut object);
             mechanics::complete(&self.kind, &mut object)?;
-            self.kind.hooks.admit(cx, &mut object, None, None)?;
-            self.valid(&object, None)?;
             if !tracked {
                 mechanics::track(&self.kind, None, &mut object, None, options)?;
             }
+            self.kind.hooks.admit(cx, &mut object, None, None)?;
+            self.valid(&object, None)?;
             let draft = self.sized(&object)?;
             let key = Key::new(namespace.unwrap_or_default(), meta::text(&object, "name"));
             match self.put(&key, Expect::Absent, guard, draft, options.dry_run).await {
@@ -78,6 +78,7 @@ impl Registry {
             let insists = !meta::text(&sent, "resourceVersion").is_empty();
             update::addressed(&self.kind, key, &before, &mut sent)?;
             let mut new = update::merge(&self.kind, &before, sent, sub);
+            mechanics::complete(&self.kind, &mut new)?;
             mechanics::track(&self.kind, Some(&before), &mut new, sub, options)?;
             match self.replace(cx, key, &live, &before, new, sub, options.dry_run).await {
                 Err(WriteError::Refused(Refusal::Changed | Refusal::Missing)) if !insists => {}
@@ -110,6 +111,7 @@ impl Registry {
             let insists = patch.names_version();
             update::addressed(&self.kind, key, &before, &mut sent)?;
             let mut new = update::merge(&self.kind, &before, sent, sub);
+            mechanics::complete(&self.kind, &mut new)?;
             if !patch.tracks() {
                 mechanics::track(&self.kind, Some(&before), &mut new, sub, options)?;
             }
@@ -147,7 +149,7 @@ impl Registry {
 
     /// Writes `new` over `live`; with nothing changed writes nothing, and with nothing holding it any more deletes it.
     #[expect(clippy::too_many_arguments, reason = "all of one step's facts; a struct for one caller's sake hides them")]
-    async fn replace(
+    pub(super) async fn replace(
         &self,
         cx: &Context,
         key: &Key,
@@ -158,7 +160,6 @@ impl Registry {
         dry_run: bool,
     ) -> Result<ApiResult<Bytes>, WriteError> {
         let mut decide = || -> ApiResult<Option<Draft>> {
-            mechanics::complete(&self.kind, &mut new)?;
             self.kind.hooks.admit(cx, &mut new, Some(before), sub)?;
             update::count_generation(&self.kind, before, &mut new);
             self.valid(&new, Some(before))?;
@@ -178,7 +179,7 @@ impl Registry {
         Ok(Ok(self.shown(&self.put(key, expect, None, draft, dry_run).await?)))
     }
 
-    fn answer(&self, key: &Key, result: Result<ApiResult<Bytes>, WriteError>) -> ApiResult<Written> {
+    pub(super) fn answer(&self, key: &Key, result: Result<ApiResult<Bytes>, WriteError>) -> ApiResult<Written> {
         match result {
             Ok(result) => result.map(Written::ok),
             Err(error) => Err(self.failed(key, error)),
@@ -294,6 +295,7 @@ impl Registry {
         let resource = self.kind.resource.clone();
         let write = Write { resource, key: key.clone(), expect, guard, action: Action::Put(draft) };
         let change = self.store.write(write).await?;
+        self.kind.hooks.written(change.version).await;
         Ok(change.after.as_ref().map(|object| object.json.clone()).unwrap_or_default())
     }
 
@@ -302,7 +304,9 @@ impl Registry {
             return Ok(());
         }
         let (resource, expect) = (self.kind.resource.clone(), Expect::Version(version));
-        self.store.write(Write { resource, key: key.clone(), expect, guard: None, action: Action::Delete }).await?;
+        let write = Write { resource, key: key.clone(), expect, guard: None, action: Action::Delete };
+        let change = self.store.write(write).await?;
+        self.kind.hooks.written(change.version).await;
         Ok(())
     }
 

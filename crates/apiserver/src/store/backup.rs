@@ -5,7 +5,8 @@
 
 use std::{fs, io, path::Path};
 
-use super::{Files, OpenError, format, lock, sync_parent};
+use super::{Files, OpenError, format, lock};
+use crate::files::sync_parent;
 
 /// How far a restore moves resourceVersions forward. More writes than this between backup and restore are not expected,
 /// and 2^53, the largest number that every JSON reader keeps exact, leaves room for a million restores.

@@ -4,12 +4,7 @@
 //! name are bound in as associated data, so that a body cannot be moved to another object. Random nonces are safe for far
 //! more writes (2^32) than a store of this size sees. Plain bodies are JSON and start with `{`, so the two are told apart.
 
-use std::{
-    fs,
-    io::{ErrorKind, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{fs, io::ErrorKind, path::Path};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ring::{
@@ -18,6 +13,7 @@ use ring::{
 };
 
 use super::error::OpenError;
+use crate::files;
 
 /// First byte of a sealed body.
 const SEALED: u8 = 1;
@@ -91,25 +87,9 @@ fn create_key(path: &Path) -> Result<String, OpenError> {
         .fill(&mut key)
         .map_err(|_| OpenError::Key { path: path.into(), reason: "the system has no random numbers".into() })?;
     let text = format!("{KEY_MARK} {}\n", STANDARD.encode(key));
-    // Written aside and renamed: a kill in between must not leave half a key, which would refuse every later start.
-    let aside = path.with_extension("new");
-    let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&aside, path)?;
-        sync_parent(path)
-    };
-    write().map_err(OpenError::io(path))?;
+    // Half a key would refuse every later start.
+    files::write_private(path, text.as_bytes()).map_err(OpenError::io(path))?;
     Ok(text)
-}
-
-/// Makes a rename or creation in the directory of `path` durable.
-pub(crate) fn sync_parent(path: &Path) -> std::io::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => fs::File::open(parent)?.sync_all(),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -17,10 +17,8 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, params};
 
-use super::{
-    cipher::{Cipher, sync_parent},
-    error::OpenError,
-};
+use super::{cipher::Cipher, error::OpenError};
+use crate::files::sync_parent;
 
 /// The format that this release reads and writes.
 pub const FORMAT: i64 = 1;

@@ -40,7 +40,6 @@ use roadstead_kubewire::Key;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use backup::restore;
-pub(crate) use cipher::sync_parent;
 pub use error::{OpenError, WriteError};
 pub use feed::{Bounds, Cursor, Feed, Gone};
 pub use format::FORMAT;

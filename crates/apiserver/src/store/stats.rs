@@ -1,7 +1,7 @@
 //! Counters of the store, for metrics.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -11,13 +11,24 @@ pub struct Stats {
     writes: AtomicU64,
     commits: AtomicU64,
     commit_nanos: AtomicU64,
+    failing: AtomicBool,
 }
 
 impl Stats {
     pub(super) fn committed(&self, writes: usize, took: Duration) {
+        self.failing.store(false, Relaxed);
         self.writes.fetch_add(writes as u64, Relaxed);
         self.commits.fetch_add(1, Relaxed);
         self.commit_nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    pub(super) fn failed(&self) {
+        self.failing.store(true, Relaxed);
+    }
+
+    /// Whether the last batch could not be stored.
+    pub fn failing(&self) -> bool {
+        self.failing.load(Relaxed)
     }
 
     /// Changes made durable.

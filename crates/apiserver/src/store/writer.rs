@@ -4,7 +4,11 @@
 //! Why a thread: SQLite and fsync block. Why one: the order of writes is the order of resourceVersions. Its only queue is
 //! bounded; who finds it full is told so after a deadline.
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -78,6 +82,7 @@ impl Writer {
         let changes: Vec<Arc<Change>> = results.iter().flatten().cloned().collect();
         if let Err(error) = self.store(&changes) {
             tracing::error!(%error, writes = changes.len(), "a batch of writes could not be stored");
+            self.inner.stats.failed();
             let error = WriteError::Storage(error.to_string());
             // Nothing of it happened; even a refusal may have been caused by an earlier write of the same batch.
             for job in batch {
@@ -95,8 +100,12 @@ impl Writer {
 
     /// Makes `changes` durable, if there is a file.
     fn store(&mut self, changes: &[Arc<Change>]) -> rusqlite::Result<()> {
-        let Some(durable) = self.durable.as_mut().filter(|_| !changes.is_empty()) else {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let Some(durable) = &mut self.durable else {
             self.dropped.clear();
+            self.inner.stats.committed(changes.len(), Duration::ZERO);
             return Ok(());
         };
         let floors = self.inner.floors();

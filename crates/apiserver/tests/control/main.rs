@@ -5,3 +5,4 @@ mod gc;
 mod namespaces;
 mod plane;
 mod rbac;
+mod server;

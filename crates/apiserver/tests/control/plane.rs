@@ -1,26 +1,18 @@
-//! A control plane for these tests: in memory or on disk, in process or over TLS.
+//! A control plane for these tests, in process or over TLS.
 
 use std::{
     path::PathBuf,
     process::{Command, Output},
-    sync::Arc,
     time::Duration,
 };
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, api::PostParams};
 use ring::digest::{SHA256, digest};
-use roadstead_apiserver::{
-    audit::{Audit, file::Bounds},
-    authn::{FixedToken, jwt::SigningKey},
-    control::Control,
-    store::{Options, Store},
-};
-use roadstead_kubewire::{Catalog, User, server, service::ApiService};
-use rustls_pki_types::PrivateKeyDer;
+use roadstead_apiserver::{Handle, Options, Server, authn::FixedToken};
+use roadstead_kubewire::User;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,36 +21,20 @@ pub const ADMIN: &str = "test-admin-token";
 
 /// A running control plane.
 pub struct Plane {
-    pub service: ApiService,
-    pub control: Control,
+    pub handle: Handle,
     pub directory: tempfile::TempDir,
-    pub audit: Arc<Audit>,
-    shutdown: CancellationToken,
-    tasks: TaskTracker,
+    server: Server,
 }
 
 impl Plane {
-    /// Starts one in memory.
+    /// Starts one in a directory of its own.
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&Options::default()).unwrap();
         let sha256 = digest(&SHA256, ADMIN.as_bytes()).as_ref().try_into().unwrap();
-        let key = SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
-        let control = Control::new(store, vec![FixedToken { sha256, user: User::system() }], key);
-        let catalog = Catalog::new(control.resources());
-        control.ensure(&catalog).await.unwrap();
-        let audit = Arc::new(Audit::open(&directory.path().join("audit.log"), Bounds::default()).unwrap());
-        let shutdown = CancellationToken::new();
-        let (tokens, rbac) = (Arc::new(control.tokens.clone()), Arc::new(control.rbac.clone()));
-        let service = ApiService::builder(catalog.clone(), tokens, rbac)
-            .observer(audit.clone())
-            .shutdown(shutdown.clone())
-            .build();
-        let tasks = TaskTracker::new();
-        for task in control.loops(&catalog, &shutdown) {
-            tasks.spawn(task);
-        }
-        Self { service, control, directory, audit, shutdown, tasks }
+        let tokens = vec![FixedToken { sha256, user: User::system() }];
+        let data_dir = Some(directory.path().to_path_buf());
+        let server = Server::open(Options { data_dir, tokens, ..Options::default() }).await.unwrap();
+        Self { handle: server.handle(), directory, server }
     }
 
     /// A client that may do everything.
@@ -68,7 +44,7 @@ impl Plane {
 
     /// A client of a user in process.
     pub fn client(&self, user: User) -> Client {
-        Client::new(self.service.in_process(user), "default")
+        self.handle.client_as(user)
     }
 
     /// A client of a user without any right but those of its name.
@@ -86,15 +62,9 @@ impl Plane {
     pub async fn kubeconfig(&self, token: &str) -> PathBuf {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_string()]).unwrap();
-        let pem = certified.cert.pem();
-        let key = PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into());
-        let config = server::server_config(vec![certified.cert.der().clone()], key).unwrap();
-        let transport = server::Transport::Tls(server::tls_config(config));
-        let (service, shutdown) = (self.service.clone(), self.shutdown.clone());
-        self.tasks.spawn(server::serve(listener, transport, Default::default(), service, shutdown));
+        self.handle.serve(listener, None).unwrap();
         let path = self.directory.path().join(format!("kubeconfig-{}", address.port()));
-        let ca = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
+        let ca = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, self.handle.ca().pem());
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": {"server": format!("https://{address}"), "certificate-authority-data": ca}}],
@@ -107,9 +77,7 @@ impl Plane {
 
     /// Ends all tasks.
     pub async fn stop(self) {
-        self.shutdown.cancel();
-        self.tasks.close();
-        tokio::time::timeout(PATIENCE, self.tasks.wait()).await.expect("the loops end at shutdown");
+        tokio::time::timeout(PATIENCE, self.server.shutdown()).await.expect("the loops end at shutdown");
     }
 }
 

@@ -119,12 +119,12 @@ async fn defaults_come_back_and_what_people_changed_stays() {
         json!([{"op": "add", "path": "/rules/-", "value": {"apiGroups": [""], "resources": ["x"], "verbs": ["get"]}}]);
     let extra = Patch::<()>::Json(serde_json::from_value(extra).unwrap());
     roles.patch("system:basic-user", &PatchParams::default(), &extra).await.unwrap();
-    let catalog = roadstead_kubewire::Catalog::new(plane.control.resources());
-    plane.control.ensure(&catalog).await.unwrap();
+    let (control, catalog) = (plane.handle.control(), plane.handle.catalog());
+    control.ensure(catalog).await.unwrap();
     roles.get("system:discovery").await.unwrap();
     let before = roles.get("system:basic-user").await.unwrap();
     assert_eq!(before.rules.as_ref().unwrap().len(), 3);
-    plane.control.ensure(&catalog).await.unwrap();
+    control.ensure(catalog).await.unwrap();
     let after = roles.get("system:basic-user").await.unwrap();
     assert_eq!(after.metadata.resource_version, before.metadata.resource_version, "a second time changes nothing");
     plane.stop().await;
@@ -204,7 +204,7 @@ async fn the_audit_log_tells_who_did_what() {
     let secrets: Api<Secret> = Api::namespaced(plane.user("ann"), "default");
     assert_eq!(code(secrets.get("x").await), 403);
     maps.delete(&made, &DeleteParams::default()).await.unwrap();
-    plane.audit.flush();
+    plane.handle.audit().unwrap().flush();
     let text = std::fs::read_to_string(plane.directory.path().join("audit.log")).unwrap();
     assert!(!text.contains("hunter2"));
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -1,0 +1,215 @@
+//! The loop that makes what is served agree with the stored CRDs.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use roadstead_kubewire::{Catalog, Context, DeleteOptions, ListOptions, Resource, User};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{CLEANUP, RESOURCE, compile, plan};
+use crate::{
+    registry::{Registry, meta, resource_name},
+    store::{Action, Draft, Expect, Object, Store, Write},
+};
+
+/// How long a writer of a CRD waits for the catalog to show it; it is shown later all the same.
+const SETTLE: Duration = Duration::from_secs(5);
+/// How often to look whether objects of a CRD that is going are gone.
+const RECHECK: Duration = Duration::from_millis(200);
+
+/// Serves what CRDs define. Shared.
+pub struct Crds {
+    store: Store,
+    catalog: Catalog,
+    fixed: Mutex<Vec<Arc<dyn Resource>>>,
+    served: Mutex<BTreeMap<String, Served>>,
+    /// The store's version up to which CRDs have been looked at.
+    done: watch::Sender<u64>,
+}
+
+/// What is served for one CRD.
+struct Served {
+    uid: Box<str>,
+    generation: i64,
+    closing: bool,
+    registries: Vec<Arc<Registry>>,
+}
+
+impl Crds {
+    /// Will publish into `catalog`: `fixed`, and what the CRDs in `store` define. Nothing happens before [`run`](Self::run).
+    pub fn new(store: Store, catalog: Catalog) -> Arc<Self> {
+        let (fixed, served) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { store, catalog, fixed, served, done: watch::Sender::new(0) })
+    }
+
+    /// Adds resources that no CRD defines.
+    pub fn plug(&self, more: impl IntoIterator<Item = Arc<dyn Resource>>) {
+        self.fixed.lock().unwrap_or_else(PoisonError::into_inner).extend(more);
+        self.publish();
+    }
+
+    /// Waits until the CRDs of the store's `version` are served, for a few seconds at most.
+    pub async fn settled(&self, version: u64) {
+        let mut done = self.done.subscribe();
+        let settled = done.wait_for(|done| *done >= version);
+        if tokio::time::timeout(SETTLE, settled).await.is_err() {
+            tracing::warn!(version, "a change of a CustomResourceDefinition takes long to be served");
+        }
+    }
+
+    /// Works until `shutdown`.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut cursor = self.store.feed(RESOURCE).cursor(0);
+        loop {
+            // Only a wake-up; what is done follows from the state alone.
+            let _ = cursor.ready(0);
+            let closing = self.sync().await;
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                open = cursor.changed() => if !open { return },
+                () = tokio::time::sleep(RECHECK), if closing => {}
+            }
+        }
+    }
+
+    /// Looks at all CRDs once and does what is missing. `true`: some are going, and their objects are not gone yet.
+    async fn sync(&self) -> bool {
+        let state = self.store.state();
+        let table = state.table(RESOURCE);
+        let crds: Vec<(Arc<Object>, Arc<Value>)> =
+            table.values().filter_map(|object| Some((object.clone(), Arc::new(object.value().ok()?)))).collect();
+        let values: Vec<_> = crds.iter().map(|(_, crd)| crd.clone()).collect();
+        let now = meta::time(Timestamp::now());
+        let verdicts = plan::plan(&values, self.taken(), now.as_str().unwrap_or_default());
+        self.serve(&crds, &verdicts);
+        // What is written here wakes this loop again.
+        self.done.send_replace(state.version);
+        let mut closing = false;
+        for (object, crd) in &crds {
+            let status =
+                verdicts.iter().find(|verdict| *verdict.name == *object.key.name).and_then(|v| v.status.clone());
+            if let Some(status) = status {
+                let mut next = (**crd).clone();
+                next["status"] = status;
+                self.write(object, Action::Put(Draft::new(&next))).await;
+            } else if meta::deleting(crd) && meta::finalizers(crd).contains(&CLEANUP) {
+                closing |= !self.clean_up(object, crd).await;
+            }
+        }
+        closing
+    }
+
+    /// Names that are in use by what no CRD defines.
+    fn taken(&self) -> plan::Taken {
+        let fixed = self.fixed.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = fixed.iter().flat_map(|resource| {
+            let info = resource.info();
+            let names =
+                [&info.plural, &info.singular, &info.kind, &info.list_kind].into_iter().chain(&info.short_names);
+            names.map(|name| (info.group.clone(), name.clone())).collect::<Vec<_>>()
+        });
+        names.filter(|(_, name)| !name.is_empty()).collect()
+    }
+
+    /// Brings the registries up to what is to be served.
+    fn serve(&self, crds: &[(Arc<Object>, Arc<Value>)], verdicts: &[plan::Verdict]) {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = false;
+        let wanted = |name: &str| verdicts.iter().any(|verdict| verdict.served && verdict.name == name);
+        served.retain(|name, old| {
+            let stays =
+                crds.iter().any(|(object, _)| object.key.name == *name && object.uid == old.uid) && wanted(name);
+            if !stays {
+                old.registries.iter().for_each(|registry| registry.retire());
+                changed = true;
+            }
+            stays
+        });
+        for (object, crd) in crds.iter().filter(|(object, _)| wanted(&object.key.name)) {
+            let generation = crd["metadata"]["generation"].as_i64().unwrap_or(0);
+            let closing = meta::deleting(crd);
+            let old = served.get(&object.key.name);
+            if old.is_some_and(|old| old.generation == generation && old.closing == closing) {
+                continue;
+            }
+            match compile::kinds(crd, closing) {
+                Ok(kinds) => {
+                    let before = old.map(|old| old.registries.clone()).unwrap_or_default();
+                    let registries: Vec<_> = kinds
+                        .into_iter()
+                        .map(|kind| match before.iter().find(|old| old.info().version == kind.info.version) {
+                            Some(old) => old.successor(kind),
+                            None => Registry::new(kind, self.store.clone()),
+                        })
+                        .collect();
+                    let gone =
+                        |old: &&Arc<Registry>| !registries.iter().any(|new| new.info().version == old.info().version);
+                    before.iter().filter(gone).for_each(|old| old.retire());
+                    let now = Served { uid: object.uid.clone(), generation, closing, registries };
+                    served.insert(object.key.name.clone(), now);
+                    changed = true;
+                }
+                // It was checked before it was stored: this is a store from a release with other rules.
+                Err(error) => tracing::error!(crd = object.key.name, %error, "a stored definition cannot be served"),
+            }
+        }
+        drop(served);
+        if changed {
+            self.publish();
+        }
+    }
+
+    fn publish(&self) {
+        // Held to the end, so that of two who publish the later one has seen all.
+        let fixed = self.fixed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = fixed.clone();
+        let served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(served.values().flat_map(|one| one.registries.iter().map(|r| r.clone() as Arc<dyn Resource>)));
+        self.catalog.publish(all);
+    }
+
+    /// Deletes the objects of a CRD that is going; when none is left, lets it go. `false`: some are left.
+    async fn clean_up(&self, object: &Arc<Object>, crd: &Value) -> bool {
+        let resource =
+            resource_name(crate::objects::text(crd, "/spec/group"), crate::objects::text(crd, "/spec/names/plural"));
+        // A name that was never accepted has no objects: those there belong to whoever has it.
+        let registry = {
+            let served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+            served.get(&object.key.name).and_then(|served| served.registries.first().cloned())
+        };
+        if let Some(registry) = registry.filter(|_| !self.store.state().table(&resource).is_empty()) {
+            let cx = Context::new(User::system(), "crd-cleanup");
+            let (all, options) = (ListOptions::default(), DeleteOptions::default());
+            if let Err(error) = registry.delete_collection(&cx, None, &all, &options).await {
+                tracing::warn!(crd = object.key.name, %error, "objects could not be deleted; trying again");
+            }
+            if !self.store.state().table(&resource).is_empty() {
+                return false;
+            }
+        }
+        let left: Vec<_> = meta::finalizers(crd).into_iter().filter(|name| *name != CLEANUP).collect();
+        if left.is_empty() {
+            self.write(object, Action::Delete).await;
+        } else {
+            let mut next = crd.clone();
+            meta::set(&mut next, "finalizers", Some(json!(left)));
+            self.write(object, Action::Put(Draft::new(&next))).await;
+        }
+        true
+    }
+
+    /// Writes one of the CRDs as it was seen. If it has changed since, that change wakes the loop.
+    async fn write(&self, object: &Object, action: Action) {
+        let (key, expect) = ((*object.key).clone(), Expect::Version(object.version));
+        let write = Write { resource: RESOURCE.into(), key, expect, guard: None, action };
+        if let Err(error) = self.store.write(write).await {
+            tracing::debug!(crd = object.key.name, %error, "a definition was not written");
+        }
+    }
+}
