@@ -6,3 +6,4 @@ mod namespaces;
 mod plane;
 mod rbac;
 mod server;
+mod typed;
