@@ -56,9 +56,7 @@ impl Catalogue {
     pub fn open(directory: &Path, new: bool) -> Result<Self, LogError> {
         let path = files::catalogue_path(directory);
         if new {
-            let connection = files::create(&path, FileKind::Catalogue, SCHEMA)?;
-            files::sync_directory(directory)?;
-            return Ok(Self { connection });
+            return Ok(Self { connection: files::create(&path, FileKind::Catalogue, SCHEMA)? });
         }
         let connection = files::open(&path, FileKind::Catalogue)?;
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
@@ -86,6 +84,21 @@ impl Catalogue {
     /// The stored head: a lower bound of the log's.
     pub fn head(&self) -> Result<u64, LogError> {
         Ok(self.connection.query_row("SELECT position FROM head", [], |row| row.get(0))?)
+    }
+
+    /// Begins another life, after a restore: positions go on at `life.start`.
+    pub fn begin(&mut self, life: Life) -> Result<(), LogError> {
+        let transaction = self.connection.transaction()?;
+        transaction.execute("INSERT INTO life VALUES (?1, ?2)", [life.after, life.start])?;
+        transaction.execute("UPDATE head SET position = ?1", [life.start - 1])?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Writes a copy.
+    pub fn copy_to(&self, path: &Path) -> Result<(), LogError> {
+        let path = path.to_str().ok_or_else(|| LogError::unusable(path, "the path is not UTF-8"))?;
+        self.connection.execute("VACUUM INTO ?1", [path])?;
+        Ok(())
     }
 
     /// Adds a stream. `replaced`: the earlier life of the endpoint, dropped in the same transaction.

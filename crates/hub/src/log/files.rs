@@ -5,6 +5,7 @@
 
 use std::{
     fs::{self, File},
+    io::Read,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -56,38 +57,83 @@ pub(super) fn scan(directory: &Path) -> Result<(Vec<u64>, Vec<u64>), LogError> {
     Ok((segments, ids))
 }
 
-/// Makes a new database of `kind` with `schema`, in WAL mode. The directory entry is durable after [`sync_directory`].
+/// Makes a new database of `kind` with `schema`, in WAL mode. It gets its name when it is complete, and that is durable.
 pub(super) fn create(path: &Path, kind: FileKind, schema: &str) -> Result<Connection, LogError> {
-    let connection = Connection::open(path)?;
+    let unfinished = path.with_extension("new");
+    remove(&unfinished)?;
+    let connection = Connection::open(&unfinished)?;
     connection.pragma_update(None, "application_id", kind as i64)?;
     connection.pragma_update(None, "user_version", FORMAT)?;
     configure(&connection)?;
     connection.execute_batch(schema)?;
-    Ok(connection)
+    // Closing it empties and removes its write-ahead log.
+    connection.close().map_err(|(_, error)| error)?;
+    fs::rename(&unfinished, path)?;
+    sync_directory(path.parent().unwrap_or(Path::new(".")))?;
+    open(path, kind)
 }
 
 /// Opens an existing database after checking what it is. Crash recovery happens here.
 pub(super) fn open(path: &Path, kind: FileKind) -> Result<Connection, LogError> {
-    let refuse = |reason: String| LogError::unusable(path, reason);
+    check_header(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(|error| refuse(error.to_string()))?;
-    let number = |pragma: &str| {
-        connection
-            .pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))
-            .map_err(|error| refuse(format!("not a usable SQLite database ({error}); restore it from a backup")))
-    };
-    connection.busy_timeout(Duration::from_secs(5))?;
-    let (application, version) = (number("application_id")?, number("user_version")?);
-    if application != kind as i64 {
-        return Err(refuse(format!("is not a {kind:?} file of the event log (application_id {application:#x})")));
-    }
-    if version > FORMAT {
-        return Err(refuse(format!(
-            "has format {version}, which is newer than this release's {FORMAT}; start the newer release again"
-        )));
-    }
+    let connection = Connection::open_with_flags(path, flags)?;
+    check_kind(&connection, path, kind)?;
     configure(&connection)?;
     Ok(connection)
+}
+
+/// Refuses a file of another program, of another kind, or of a newer release.
+pub(super) fn check_kind(connection: &Connection, path: &Path, kind: FileKind) -> Result<(), LogError> {
+    connection.busy_timeout(Duration::from_secs(5))?;
+    let number = |pragma: &str| {
+        connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(|error| {
+            LogError::unusable(path, format!("not a usable SQLite database ({error}); restore it from a backup"))
+        })
+    };
+    let (application, version) = (number("application_id")?, number("user_version")?);
+    if application != kind as i64 {
+        let reason = format!("is not a {kind:?} file of the event log (application_id {application:#x})");
+        return Err(LogError::unusable(path, reason));
+    }
+    if version > FORMAT {
+        let reason =
+            format!("has format {version}, which is newer than this release's {FORMAT}; start the newer release again");
+        return Err(LogError::unusable(path, reason));
+    }
+    Ok(())
+}
+
+/// Refuses a file that is shorter than its header says, before SQLite touches it. With a write-ahead log beside it that may be the
+/// trace of an interrupted checkpoint, which recovery completes; then [`check_length`] decides.
+pub(super) fn check_header(path: &Path) -> Result<(), LogError> {
+    if length(&wal_path(path)) > 0 {
+        return Ok(());
+    }
+    let mut header = [0; 32];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    read.map_err(|error| LogError::unusable(path, format!("not a usable SQLite database ({error})")))?;
+    if !header.starts_with(b"SQLite format 3\0") {
+        return Err(LogError::unusable(path, "not a usable SQLite database; restore it from a backup"));
+    }
+    // https://www.sqlite.org/fileformat.html: page size at 16 (1 means 65536), pages at 28.
+    let page_size = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65536,
+        size => u64::from(size),
+    };
+    let pages = u32::from_be_bytes([header[28], header[29], header[30], header[31]]);
+    expect_length(path, u64::from(pages) * page_size)
+}
+
+fn expect_length(path: &Path, expected: u64) -> Result<(), LogError> {
+    let length = length(path);
+    match length < expected {
+        true => {
+            let reason = format!("is cut short: {length} of {expected} bytes; restore it from a backup");
+            Err(LogError::unusable(path, reason))
+        }
+        false => Ok(()),
+    }
 }
 
 /// Refuses a database file that is shorter than its own page count: SQLite itself would only notice at the missing page.
@@ -95,12 +141,7 @@ pub(super) fn open(path: &Path, kind: FileKind) -> Result<Connection, LogError> 
 pub(super) fn check_length(connection: &Connection, path: &Path) -> Result<(), LogError> {
     let pages: u64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
     let page_size: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-    let length = fs::metadata(path)?.len();
-    if length < pages * page_size {
-        let reason = format!("is cut short: {length} of {} bytes; restore it from a backup", pages * page_size);
-        return Err(LogError::unusable(path, reason));
-    }
-    Ok(())
+    expect_length(path, pages * page_size)
 }
 
 fn configure(connection: &Connection) -> Result<(), LogError> {

@@ -90,26 +90,14 @@ pub(super) fn open(directory: &Path, ordinal: u64) -> Result<Connection, LogErro
 /// Checks what the file is, and tells what it covers.
 pub(super) fn inspect(directory: &Path, ordinal: u64) -> Result<Extent, LogError> {
     let path = files::ids_path(directory, ordinal);
-    let refuse = |reason: String| LogError::unusable(&path, reason);
+    files::check_header(&path)?;
     let connection = open(directory, ordinal)?;
-    let number = |pragma: &str| {
-        connection
-            .pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))
-            .map_err(|error| refuse(format!("not a usable SQLite database ({error}); restore it from a backup")))
-    };
-    if number("application_id")? != FileKind::Ids as i64 {
-        return Err(refuse("is not an id file of the event log".into()));
-    }
-    let version = number("user_version")?;
-    if version > files::FORMAT {
-        return Err(refuse(format!("has format {version}, which is newer than this release's {}", files::FORMAT)));
-    }
-    files::check_length(&connection, &path)?;
+    files::check_kind(&connection, &path, FileKind::Ids)?;
     connection
         .query_row("SELECT first, last, newest FROM extent", [], |row| {
             Ok(Extent { first: row.get(0)?, last: row.get(1)?, newest: row.get(2)? })
         })
-        .map_err(|error| refuse(format!("is damaged ({error}); restore it from a backup")))
+        .map_err(|error| LogError::unusable(&path, format!("is damaged ({error}); restore it from a backup")))
 }
 
 /// Sequence and position of an id.

@@ -34,7 +34,7 @@ use super::{
 pub struct LocalLog {
     pub(super) shared: Arc<Shared>,
     pub(super) queue: SyncSender<Message>,
-    janitor: Arc<Bell>,
+    pub(super) janitor: Arc<Bell>,
     threads: Mutex<Option<Threads>>,
 }
 

@@ -18,6 +18,7 @@
 //! Why SQLite in files of our own size: the commit is one append and one fsync, crash recovery is proven, and rolling over
 //! bounds the write-ahead log without ever stopping the writer for a checkpoint.
 
+mod backup;
 mod catalogue;
 mod dedupe;
 mod error;
@@ -48,6 +49,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use backup::restore;
 pub use error::LogError;
 pub use local::LocalLog;
 pub use options::{OnCommit, Options};

@@ -135,6 +135,8 @@ fn start(
         if lock(&shared.extents).contains_key(&segment.ordinal) && segment.sealed() {
             continue;
         }
+        // Also one whose id file is lost: it is sealed again.
+        segment.set_sealed(false);
         recent.push_back((segment.clone(), seal::recent_ids(&shared, &connection)?));
         lock(&shared.closing).push((segment, connection));
     }

@@ -51,6 +51,6 @@ pub(super) fn seal(shared: &Shared, segment: &Segment, connection: &mut Connecti
     }
     lock(&shared.extents).insert(segment.ordinal, extent);
     shared.fingerprints.add(segment.ordinal, rows.iter().map(|row| fingerprint(&row.hash)).collect());
-    segment.set_sealed();
+    segment.set_sealed(true);
     Ok(())
 }

@@ -92,8 +92,8 @@ impl Segment {
         self.sealed.load(Ordering::Acquire)
     }
 
-    pub fn set_sealed(&self) {
-        self.sealed.store(true, Ordering::Release);
+    pub fn set_sealed(&self, sealed: bool) {
+        self.sealed.store(sealed, Ordering::Release);
     }
 
     /// Its file is gone, or about to go.
@@ -181,7 +181,7 @@ impl Segment {
             .map_err(damaged)?,
         };
         self.extend(shares);
-        self.sealed.store(sealed, Ordering::Release);
+        self.set_sealed(sealed);
         Ok(connection)
     }
 

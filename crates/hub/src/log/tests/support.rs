@@ -16,7 +16,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Options with small segments and quick retention.
 pub fn small() -> Options {
     Options {
-        segment_bytes: 32 << 10,
+        segment_bytes: 128 << 10,
         ring_bytes: 16 << 10,
         retention_interval: Duration::from_millis(20),
         shortest_segment: Duration::from_millis(1),
