@@ -32,7 +32,8 @@ pub struct WebhookEndpointSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(validation = Rule::new("self.size() <= 8").message("at most 8 secrets"))]
     pub secrets: Vec<SecretKeyRef>,
-    /// How to verify, for provider `generic` only.
+    /// How to verify, for provider `generic`. Registries and cloudevents: only to name another header that carries the secret
+    /// (`algorithm: token`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verify>,
     /// Where to confirm a registry's events; never taken from a payload.
