@@ -45,7 +45,7 @@ impl Objects for Store {
     }
 
     fn version(&self, group: &str, plural: &str) -> u64 {
-        *self.feed(&resource(group, plural)).newest().borrow()
+        self.feed(&resource(group, plural)).version()
     }
 
     fn changes(&self, group: &str, plural: &str) -> watch::Receiver<u64> {
