@@ -26,8 +26,7 @@ enum Which {
 pub fn run(args: Args) -> Result<()> {
     let Which::Relay = args.which;
     telemetry::init(LogFormat::Auto, "error");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")?;
-    runtime.block_on(relay())
+    super::roles::runtime()?.block_on(relay())
 }
 
 async fn relay() -> Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `control/` | the control plane: objects, keys, CA, audit log |
+//! | `store.db`, `secrets.key`, `pki/`, `audit.log` | the control plane: objects, the key of Secrets, the authority, who did what |
 //! | `log/` | the event log |
 //! | `kubeconfig` | the administrator's, mode 0600 |
 //! | `addresses.json` | where a running `up` listens |
@@ -39,19 +39,9 @@ impl DataDir {
         &self.0
     }
 
-    /// The control plane's part.
-    pub fn control(&self) -> PathBuf {
-        self.0.join("control")
-    }
-
     /// The event log's part.
     pub fn log(&self) -> PathBuf {
         self.0.join("log")
-    }
-
-    /// The administrator's kubeconfig.
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.0.join("kubeconfig")
     }
 
     /// Where data goes if nothing is said: `$XDG_DATA_HOME/roadstead` or `~/.local/share/roadstead`.
