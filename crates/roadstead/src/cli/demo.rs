@@ -30,7 +30,8 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 async fn relay() -> Result<()> {
-    let dir = tempfile::Builder::new().prefix("roadstead-demo-").tempdir().context("can't make a temporary directory")?;
+    let dir =
+        tempfile::Builder::new().prefix("roadstead-demo-").tempdir().context("can't make a temporary directory")?;
     let platform = Platform::start(platform::Options::ephemeral(dir.path().join("hub"))).await?;
     let played = demo::play(&platform, dir.path()).await;
     if let Ok(mut edges) = played {

@@ -64,7 +64,9 @@ async fn serve(args: Args) -> Result<()> {
     let transport = match args.tls_cert.zip(args.tls_key) {
         Some((cert, key)) => Transport::Both(certificate::from_files(cert, key, stop.clone())?),
         None if args.trusted_proxies.is_empty() => {
-            bail!("subscribers' tokens need TLS: give --tls-cert and --tls-key, or --trusted-proxy if a proxy terminates it")
+            bail!(
+                "subscribers' tokens need TLS: give --tls-cert and --tls-key, or --trusted-proxy if a proxy terminates it"
+            )
         }
         None => Transport::Plain,
     };

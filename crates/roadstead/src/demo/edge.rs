@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client, ResourceExt,
@@ -82,7 +82,13 @@ impl Seen {
 }
 
 impl Edge {
-    pub(super) async fn start(name: &'static str, dir: &Path, hub: &Kubeconfig, action: Action, time: &Timeline) -> Result<Self> {
+    pub(super) async fn start(
+        name: &'static str,
+        dir: &Path,
+        hub: &Kubeconfig,
+        action: Action,
+        time: &Timeline,
+    ) -> Result<Self> {
         let seen = Seen { commits: Arc::default(), bell: watch::channel(0).0 };
         let hub_file = dir.with_extension("hub.kubeconfig");
         write_private(&hub_file, &serde_saphyr::to_string(hub)?)?;
@@ -115,7 +121,8 @@ impl Edge {
 
     async fn run(&self) -> Result<Running> {
         let mut metrics = Registry::default();
-        let plane = ControlPlane::open(&DataDir::open(&self.dir)?, None, Vec::new(), &mut metrics).await.context(self.name)?;
+        let plane =
+            ControlPlane::open(&DataDir::open(&self.dir)?, None, Vec::new(), &mut metrics).await.context(self.name)?;
         let options = Options {
             hubs: [("main".to_string(), HubAccess::Kubeconfig(self.hub.clone()))].into(),
             ..Options::new(plane.client(), Ground::Embedded)
@@ -189,7 +196,10 @@ impl Edge {
                 let mut response = Response::new(Body::from(Bytes::new()));
                 match commit {
                     Some(commit) => {
-                        time.say(Who::Edge(name), &format!("its service got commit {commit}; the signature is GitHub's own"));
+                        time.say(
+                            Who::Edge(name),
+                            &format!("its service got commit {commit}; the signature is GitHub's own"),
+                        );
                         seen.note(commit);
                     }
                     None => *response.status_mut() = StatusCode::UNAUTHORIZED,
@@ -214,7 +224,8 @@ impl Edge {
         let (seen, name, stop) = (self.seen.clone(), self.name, self.stop.clone());
         let mut first = again;
         tokio::spawn(async move {
-            let mut changes = watcher(maps, watcher::Config::default().fields("metadata.name=shop")).applied_objects().boxed();
+            let mut changes =
+                watcher(maps, watcher::Config::default().fields("metadata.name=shop")).applied_objects().boxed();
             loop {
                 let change = tokio::select! {
                     () = stop.cancelled() => return,

@@ -34,7 +34,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub async fn play(platform: &Platform, dir: &Path) -> Result<Vec<Edge>> {
     let time = Timeline::start();
     let client = platform.client();
-    time.say(Who::Hub, &format!("listens on https://{}, the only address that anybody can reach", platform.addresses().hub));
+    time.say(
+        Who::Hub,
+        &format!("listens on https://{}, the only address that anybody can reach", platform.addresses().hub),
+    );
     let url = endpoint(&client).await?;
     time.say(Who::Hub, "WebhookEndpoint default/shop is ready; its URL goes into the repository's webhook settings:");
     time.more(&url);
@@ -68,8 +71,17 @@ pub async fn play(platform: &Platform, dir: &Path) -> Result<Vec<Edge>> {
     let endpoints: Api<WebhookEndpoint> = Api::namespaced(client, "default");
     let counters = endpoints.get("shop").await?.status.unwrap_or_default().counters;
     let (one, two) = (first.seen(), second.seen());
-    time.say(Who::Hub, &format!("recorded {} deliveries, knew {} already, refused {}", counters.accepted, counters.duplicate, counters.rejected));
-    time.say(Who::Tour, &format!("edge-1 acted on commits {one:?}, edge-2 on {two:?}: nothing lost, nothing twice, in order"));
+    time.say(
+        Who::Hub,
+        &format!(
+            "recorded {} deliveries, knew {} already, refused {}",
+            counters.accepted, counters.duplicate, counters.rejected
+        ),
+    );
+    time.say(
+        Who::Tour,
+        &format!("edge-1 acted on commits {one:?}, edge-2 on {two:?}: nothing lost, nothing twice, in order"),
+    );
     if one != [1, 2, 3, 4] || two != [1, 2, 3, 4] {
         bail!("an edge did not act on every commit once and in order");
     }
