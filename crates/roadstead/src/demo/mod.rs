@@ -58,7 +58,7 @@ pub async fn play(platform: &Platform, dir: &Path) -> Result<Vec<Edge>> {
     time.say(Who::Git, &format!("answered {}", sender.forge(1).await?));
 
     second.stop().await;
-    time.say(Who::Edge("edge-2"), "its agent is stopped");
+    time.say(Who::Edge("edge-2"), "is switched off: agent, control plane and all");
     for commit in 2..=4 {
         let answer = sender.push(commit).await?;
         time.say(Who::Git, &format!("delivers commit {commit}: answered {answer}"));
