@@ -52,6 +52,9 @@ pub enum HubError {
     /// 410: events after the position were removed.
     #[error("{0}")]
     Expired(String),
+    /// The hub's log has not come to the position that was asked for (the API server's `ResourceVersionTooLarge`).
+    #[error("{0}")]
+    Ahead(String),
     /// The hub answered something that is not understood.
     #[error("the hub answered what is not understood: {0}")]
     Protocol(String),
@@ -70,6 +73,10 @@ impl HubError {
 
     /// The error that a `Status` object tells.
     pub fn from_object(status: Status) -> Self {
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        if causes.into_iter().any(|cause| cause.reason == "ResourceVersionTooLarge") {
+            return Self::Ahead(status.message);
+        }
         let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self::from_status(code, status.message)
     }
@@ -226,11 +233,10 @@ async fn accept(response: Response<Body>) -> Result<Response<Body>, HubError> {
         return Ok(response);
     }
     let body = collect(response, MAX_JSON).await.unwrap_or_default();
-    let message = match serde_json::from_slice::<Status>(&body) {
-        Ok(status) if !status.message.is_empty() => status.message,
-        _ => code.to_string(),
-    };
-    Err(HubError::from_status(code, message))
+    Err(match serde_json::from_slice::<Status>(&body) {
+        Ok(status) if !status.message.is_empty() => HubError::from_object(Status { code: code.as_u16(), ..status }),
+        _ => HubError::from_status(code, code.to_string()),
+    })
 }
 
 async fn collect(response: Response<Body>, limit: usize) -> Result<Bytes, HubError> {
@@ -292,5 +298,7 @@ mod tests {
         assert!(matches!(kind(404), HubError::NotFound(_)));
         assert!(matches!(kind(410), HubError::Expired(_)));
         assert!(matches!(kind(418), HubError::Protocol(_)));
+        let ahead = serde_json::json!({"code": 504, "message": "m", "details": {"causes": [{"reason": "ResourceVersionTooLarge"}]}});
+        assert_eq!(HubError::from_object(serde_json::from_value(ahead).unwrap()), HubError::Ahead("m".into()));
     }
 }

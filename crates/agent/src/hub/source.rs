@@ -109,6 +109,7 @@ impl Follower {
         loop {
             let ended = match self.watch(&mut backoff).await {
                 Err(End::Failed(HubError::Expired(message))) => self.skip_to_first(message).await,
+                Err(End::Failed(HubError::Ahead(message))) => self.check_ahead(message).await,
                 ended => ended,
             };
             match ended {
@@ -159,6 +160,13 @@ impl Follower {
             self.position = position;
             self.tell(signal).await?;
         }
+    }
+
+    /// The log has not come to where this one has read. A log never loses what it told of: it is another one, unless the hub cannot even say
+    /// where it ends.
+    async fn check_ahead(&mut self, message: String) -> Result<(), End> {
+        let extent = self.hub.extent(&self.endpoint).await?;
+        if extent.head < self.position { Err(End::Replaced) } else { Err(HubError::Unreachable(message).into()) }
     }
 
     /// Events are gone: goes on with the first that is there.

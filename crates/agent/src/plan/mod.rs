@@ -167,8 +167,8 @@ pub struct Plan {
     earlier: Progress,
     /// Everything up to here has been seen.
     last_position: u64,
-    /// Sequence of the last event seen; 0 while unknown.
-    last_sequence: u64,
+    /// Sequence of the last event seen; `None` while unknown.
+    last_sequence: Option<u64>,
     items: BTreeMap<u64, Item>,
     /// Positions by key, in order; the first is the one whose turn it is.
     queues: HashMap<Key, VecDeque<u64>>,
@@ -191,7 +191,7 @@ impl Plan {
             rules,
             seed,
             last_position: progress.position,
-            last_sequence: progress.sequence,
+            last_sequence: progress.known_sequence(),
             earlier: progress,
             items: BTreeMap::new(),
             queues: HashMap::new(),
@@ -210,12 +210,9 @@ impl Plan {
         if event.position <= self.last_position {
             return (Arrival::Known, 0);
         }
-        let missing = match self.last_sequence {
-            0 => 0,
-            last => event.sequence.saturating_sub(last + 1),
-        };
+        let missing = self.last_sequence.map_or(0, |last| event.sequence.saturating_sub(last + 1));
         let before = std::mem::replace(&mut self.last_position, event.position);
-        self.last_sequence = event.sequence;
+        self.last_sequence = Some(event.sequence);
         if self.earlier.covers(event.position) {
             return (Arrival::Known, missing);
         }
@@ -351,7 +348,7 @@ impl Plan {
         let Some((first, item)) = pending.next() else {
             return self.beyond(Progress {
                 position: self.last_position,
-                sequence: self.last_sequence,
+                sequence: self.last_sequence.unwrap_or_default(),
                 done_ahead: Vec::new(),
             });
         };

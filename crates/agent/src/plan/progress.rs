@@ -16,6 +16,12 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// The sequence, if it is known: nothing comes before the log's beginning, but a trigger that began later does not know it
+    /// before its first event.
+    pub fn known_sequence(&self) -> Option<u64> {
+        (self.sequence > 0 || self.position == 0).then_some(self.sequence)
+    }
+
     /// Whether the event at `position` is done.
     pub fn covers(&self, position: u64) -> bool {
         if position <= self.position {

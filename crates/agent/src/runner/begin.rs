@@ -129,7 +129,7 @@ impl Runner {
     /// Says in the status what is wrong with the hub. Answers whether that is news.
     pub(super) fn not_ready(&mut self, error: &HubError) -> bool {
         let reason = match error {
-            HubError::Unreachable(_) => "HubUnreachable",
+            HubError::Unreachable(_) | HubError::Ahead(_) => "HubUnreachable",
             HubError::Denied(_) => "HubDenied",
             HubError::NotFound(_) => "EndpointNotFound",
             HubError::Expired(_) => "EventsMissed",

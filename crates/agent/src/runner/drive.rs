@@ -49,8 +49,8 @@ pub(super) struct Drive {
     pub(super) pace: Pace,
     /// Sequence of the endpoint's last event, as far as the hub has told.
     pub(super) newest: u64,
-    /// Sequence of the last event that was read; 0 while unknown.
-    pub(super) read: u64,
+    /// Sequence of the last event that was read; `None` while unknown.
+    pub(super) read: Option<u64>,
     /// When to abort what still runs; set once a stop was asked for.
     deadline: Option<Instant>,
     replaced: bool,
@@ -66,7 +66,7 @@ impl Drive {
             tasks: JoinSet::new(),
             pace: Pace::new(STATUS_INTERVAL),
             newest: progress.sequence,
-            read: progress.sequence,
+            read: progress.known_sequence(),
             deadline: None,
             replaced: false,
             gone: false,
@@ -92,7 +92,7 @@ impl Drive {
 
     /// Events that are not done, with those that the hub has and that were not read.
     fn lag(&self) -> u64 {
-        let unread = if self.read == 0 { 0 } else { self.newest.saturating_sub(self.read) };
+        let unread = self.read.map_or(0, |read| self.newest.saturating_sub(read));
         self.plan.pending() as u64 + unread
     }
 }
@@ -227,14 +227,11 @@ impl Runner {
         let wanted = self.work.wants(&event);
         let key = wanted.then(|| prepare::key(self.trigger.spec.order_by, &event.spec, event.position));
         let (position, sequence) = (event.position, event.spec.sequence);
-        let last_read = drive.read;
         let (arrival, missing) = drive.plan.seen(Seen { position, sequence, key, bytes: event.size() });
-        if arrival != Arrival::Known || sequence > drive.read {
-            drive.read = sequence;
-            drive.newest = drive.newest.max(sequence);
-        }
+        drive.read = Some(sequence);
+        drive.newest = drive.newest.max(sequence);
         if missing > 0 {
-            self.missed(drive, missing, last_read + 1, sequence - 1);
+            self.missed(drive, missing, sequence - missing, sequence - 1);
         }
         match arrival {
             Arrival::Taken => {

@@ -12,7 +12,10 @@ use roadstead_kubewire::Key;
 use serde::Deserialize;
 use serde_json::Value;
 
-pub use crate::registry::delete::{FOREGROUND, ORPHAN};
+/// Finalizer of an object whose dependents are to lose it as owner before it goes.
+pub const ORPHAN: &str = "orphan";
+/// Finalizer of an object that waits for its dependents to go first.
+pub const FOREGROUND: &str = "foregroundDeletion";
 
 /// Which object: the resource as the store names it (`secrets`, `apps.example.com`), and its key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

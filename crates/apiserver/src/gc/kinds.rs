@@ -4,8 +4,6 @@ use std::{collections::HashMap, sync::Arc};
 
 use roadstead_kubewire::{Resource, Verb, catalog::Snapshot};
 
-use crate::registry::resource_name;
-
 /// A served kind.
 pub struct Served {
     /// Its resource, in the version that discovery prefers.
@@ -32,7 +30,9 @@ impl Kinds {
         for resource in &snapshot.resources {
             let info = resource.info();
             let stored = [Verb::Create, Verb::Get, Verb::Delete].iter().all(|verb| info.verbs.contains(verb));
-            let name = resource_name(&info.group, &info.plural);
+            let name =
+                if info.group.is_empty() { info.plural.clone() } else { format!("{}.{}", info.plural, info.group) };
+            let name: Arc<str> = name.into();
             if !stored || kinds.by_name.contains_key(&name) {
                 continue;
             }

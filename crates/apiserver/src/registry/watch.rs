@@ -94,8 +94,6 @@ impl Watcher {
                 self.send_initial();
                 continue;
             }
-            // Asked first: what was written before the end is handed out before it.
-            let last = self.retired.is_cancelled();
             match self.cursor.ready(CHUNK) {
                 Err(gone) => {
                     self.over = true;
@@ -107,7 +105,6 @@ impl Watcher {
                     self.ready.extend(seen);
                     continue;
                 }
-                Ok(_) if last => return None,
                 Ok(_) => {}
             }
             let bookmark = async {
@@ -118,7 +115,7 @@ impl Watcher {
             };
             tokio::select! {
                 alive = self.cursor.changed() => self.over = !alive,
-                () = self.retired.cancelled() => {}
+                () = self.retired.cancelled() => self.over = true,
                 () = bookmark => self.send_bookmark(),
             }
         }

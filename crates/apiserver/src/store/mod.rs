@@ -107,7 +107,8 @@ impl Store {
                 let lock = lock(&files.store)?;
                 let (disk, loaded) = Disk::open(&files.store, &files.key, options.history)?;
                 let checkpointer = Checkpointer::start(&files.store)?;
-                (Some(Durable { disk, checkpointer }), loaded, Some(lock))
+                let wal = format::with_suffix(&files.store, "-wal");
+                (Some(Durable { disk, wal, checkpointer }), loaded, Some(lock))
             }
             None => (None, Loaded::default(), None),
         };

@@ -3,12 +3,15 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
-use roadstead_agent::{Agent, Ground, HubAccess, Options, Pattern};
+use roadstead_agent::{
+    Agent, Ground, HubAccess, Options,
+    allow::Pattern,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::roles;
 use crate::{
-    platform::{self, ControlPlane, DataDir, admin},
+    platform::{ControlPlane, admin},
     telemetry::{self, LogFormat},
 };
 
@@ -51,18 +54,13 @@ pub fn run(args: Args) -> Result<()> {
 async fn serve(args: Args) -> Result<()> {
     let stop = CancellationToken::new();
     let mut metrics = prometheus_client::registry::Registry::default();
-    let admin_listener = platform::bind("--admin-listen", args.admin_listen).await?;
+    let admin_listener = roles::bind("--admin-listen", args.admin_listen).await?;
     let plane = match &args.data_dir {
-        Some(dir) => {
-            let listener = platform::bind("--api-listen", args.api_listen).await?;
-            let plane = ControlPlane::open(&DataDir::open(dir)?, None, Vec::new(), &mut metrics).await?;
-            let address = plane.serve(listener)?;
-            Some((plane, address))
-        }
+        Some(dir) => Some(ControlPlane::start(dir, args.api_listen, &mut metrics, &stop).await?),
         None => None,
     };
     let (own, ground) = match &plane {
-        Some((plane, _)) => (plane.client(), Ground::Embedded),
+        Some(plane) => (plane.client(), Ground::Embedded),
         None => (roles::client(args.kubeconfig.as_deref()).await?, Ground::Kubernetes),
     };
     let mut hubs = BTreeMap::new();
@@ -81,14 +79,14 @@ async fn serve(args: Args) -> Result<()> {
     let ready = agent.clone();
     admin::serve(admin_listener, metrics, move || ready.ready(), stop.clone());
     eprintln!("the agent runs");
-    if let Some((plane, address)) = &plane {
-        eprintln!("  Kubernetes API  https://{address}");
-        eprintln!("  export KUBECONFIG={}", plane.data_dir().join("kubeconfig").display());
+    if let Some(plane) = &plane {
+        eprintln!("  Kubernetes API  https://{}", plane.address());
+        eprintln!("  export KUBECONFIG={}", plane.kubeconfig().display());
     }
     roles::until_told_to_stop(async move {
         agent.shutdown().await;
         stop.cancel();
-        if let Some((plane, _)) = plane {
+        if let Some(plane) = plane {
             plane.stop().await;
         }
     })
