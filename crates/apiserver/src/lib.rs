@@ -46,5 +46,5 @@ pub mod store;
 
 pub use self::{
     handle::Handle,
-    server::{OpenError, Options, Server},
+    server::{OpenError, Options, Server, restore},
 };

@@ -10,7 +10,7 @@ use roadstead_kubewire::Key;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::store::Store;
+use crate::{registry::resource_name, store::Store};
 
 /// Reads committed objects. Objects carry `apiVersion` and `kind`.
 pub trait Objects: Send + Sync + 'static {
@@ -27,29 +27,24 @@ pub trait Objects: Send + Sync + 'static {
     fn changes(&self, group: &str, plural: &str) -> watch::Receiver<u64>;
 }
 
-/// The store's name of a resource.
-fn resource(group: &str, plural: &str) -> String {
-    if group.is_empty() { plural.into() } else { format!("{plural}.{group}") }
-}
-
 impl Objects for Store {
     fn get(&self, group: &str, plural: &str, key: &Key) -> Option<Arc<Value>> {
-        Store::get(self, &resource(group, plural), key)?.value().ok().map(Arc::new)
+        Store::get(self, &resource_name(group, plural), key)?.value().ok().map(Arc::new)
     }
 
     fn list(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Value>> {
         let state = self.state();
-        let table = state.tables.get(&*resource(group, plural)).into_iter().flatten();
+        let table = state.tables.get(&*resource_name(group, plural)).into_iter().flatten();
         let wanted = table.filter(|(key, _)| namespace.is_none_or(|namespace| key.namespace == namespace));
         wanted.filter_map(|(_, object)| object.value().ok().map(Arc::new)).collect()
     }
 
     fn version(&self, group: &str, plural: &str) -> u64 {
-        *self.feed(&resource(group, plural)).newest().borrow()
+        self.feed(&resource_name(group, plural)).version()
     }
 
     fn changes(&self, group: &str, plural: &str) -> watch::Receiver<u64> {
-        self.feed(&resource(group, plural)).newest()
+        self.feed(&resource_name(group, plural)).newest()
     }
 }
 

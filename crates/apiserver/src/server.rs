@@ -11,7 +11,11 @@
 //! | `kubeconfig`, `admin-token.sha256` | the administrator's way in |
 //! | `audit.log` | who did what |
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -167,6 +171,23 @@ impl Drop for Server {
     }
 }
 
+/// Where the store of a data directory is, and its key.
+fn store_files(data_dir: &Path, key_file: Option<&Path>) -> Files {
+    let key = key_file.map_or_else(|| data_dir.join("secrets.key"), Path::to_path_buf);
+    Files { store: data_dir.join("store.db"), key }
+}
+
+/// Puts a copy made by [`Handle::backup`] into a data directory that has no store. Old watchers are told to list again:
+/// resourceVersions go on far beyond those that were handed out. The key file must be the one of the time of the copy.
+/// Blocks.
+///
+/// # Errors
+/// When the copy is not a usable store, the key is not its key, or there is a store already.
+pub fn restore(copy: &Path, data_dir: &Path, key_file: Option<&Path>) -> Result<(), OpenError> {
+    files::private_dir(data_dir).map_err(|source| OpenError::Io { path: data_dir.into(), source })?;
+    Ok(store::restore(copy, &store_files(data_dir, key_file))?)
+}
+
 /// What is read from files or made, on a thread that may block.
 struct Parts {
     store: Store,
@@ -195,8 +216,7 @@ impl Parts {
         };
         let at = |path: PathBuf| move |source| OpenError::Io { path, source };
         files::private_dir(dir).map_err(at(dir.clone()))?;
-        let key = options.key_file.clone().unwrap_or_else(|| dir.join("secrets.key"));
-        let files = Files { store: dir.join("store.db"), key };
+        let files = store_files(dir, options.key_file.as_deref());
         // The store first: its lock keeps a second process from everything else in the directory.
         let store = Store::open(&store::Options { files: Some(files), history: options.history })?;
         let ca = Arc::new(Ca::open(&dir.join("pki"))?);

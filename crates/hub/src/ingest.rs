@@ -282,7 +282,7 @@ impl Inner {
         let mut drafts = Vec::with_capacity(changes.len());
         let mut filtered = 0;
         for change in self.completed(endpoint, changes).await {
-            let (change, confirmed) = self.confirm(endpoint, change).await;
+            let (change, confirmed) = self.confirm(endpoint, change, verified).await;
             let verified = verified || confirmed;
             if !self.wanted(endpoint, &change, verified, received_at) {
                 filtered += 1;
@@ -335,9 +335,9 @@ impl Inner {
         endpoint.live.tags().fill(changes)
     }
 
-    /// Asks the registry about a hint; whether it confirmed.
-    async fn confirm(&self, endpoint: &Endpoint, change: Change) -> (Change, bool) {
-        let (Some(registry), true) = (&endpoint.registry, change.hint) else { return (change, false) };
+    /// Asks the registry about a hint, which everything from an unproven sender is; whether it confirmed.
+    async fn confirm(&self, endpoint: &Endpoint, change: Change, verified: bool) -> (Change, bool) {
+        let (Some(registry), true) = (&endpoint.registry, change.hint || !verified) else { return (change, false) };
         let Some(image) = &change.image else { return (change, false) };
         match timeout(CONFIRM_DEADLINE, registry.confirm(image)).await {
             Ok(Ok(Confirmation::Confirmed(image))) => (Change { image: Some(image), ..change }, true),

@@ -303,7 +303,7 @@ pub trait Resource: Send + Sync + 'static {
     }
 
     /// The cells of `object` in a Table, one for each of [`ResourceInfo::columns`], where they are not simply the values at the
-    /// columns' paths (e.g. the number of keys of a Secret). `None`: they are.
+    /// columns' paths (e.g. the number of keys of a Secret). Cells of `date` columns are RFC 3339 times and shown as ages. `None`: they are.
     fn table_cells(&self, _object: &Value) -> Option<Vec<Value>> {
         None
     }

@@ -76,10 +76,19 @@ impl Table {
     fn cells(&self, object: &Value, now: Timestamp) -> Value {
         let name = object["metadata"]["name"].clone();
         let own = self.resource.table_cells(object).filter(|cells| cells.len() == self.columns.len());
-        let cells = own.unwrap_or_else(|| {
-            let columns = self.columns.iter().zip(&self.paths);
-            columns.map(|(column, path)| path.as_ref().map_or(Value::Null, |p| cell(column, p, object, now))).collect()
-        });
+        let cells = match own {
+            Some(mut cells) => {
+                let dates = self.columns.iter().zip(&mut cells).filter(|(column, _)| column.kind == "date");
+                dates.for_each(|(_, cell)| *cell = date(cell, now));
+                cells
+            }
+            None => {
+                let columns = self.columns.iter().zip(&self.paths);
+                columns
+                    .map(|(column, path)| path.as_ref().map_or(Value::Null, |p| cell(column, p, object, now)))
+                    .collect()
+            }
+        };
         std::iter::once(name).chain(cells).collect()
     }
 }
@@ -92,16 +101,18 @@ fn cell(column: &Column, path: &JsonPath, object: &Value, now: Timestamp) -> Val
         "integer" => first.as_i64().or_else(|| first.as_f64().map(|number| number as i64)).into(),
         "number" => first.as_f64().into(),
         "boolean" => first.as_bool().into(),
-        "date" => match first {
-            Value::String(time) => duration::age(time, now).into(),
-            _ => Value::Null,
-        },
+        "date" => date(first, now),
         // Where the path names several values, all of them are shown.
         _ => {
             let texts: Vec<String> = found.iter().filter(|value| !value.is_null()).map(|value| text(value)).collect();
             if texts.is_empty() { Value::Null } else { texts.join(",").into() }
         }
     }
+}
+
+/// A time as an age.
+fn date(time: &Value, now: Timestamp) -> Value {
+    time.as_str().map_or(Value::Null, |time| duration::age(time, now).into())
 }
 
 fn text(value: &Value) -> String {
@@ -173,5 +184,7 @@ mod tests {
     fn age_is_the_default_and_own_cells_go_first() {
         assert_eq!(cells(things(&[], None)), json!(["a", "5m"]));
         assert_eq!(cells(things(&[("string", ".spec.n")], Some(vec![json!("own")]))), json!(["a", "own"]));
+        let times = things(&[("date", ".x"), ("date", ".y")], Some(vec![json!("2026-11-20T08:55:00Z"), json!(null)]));
+        assert_eq!(cells(times), json!(["a", "5m", null]));
     }
 }

@@ -1,6 +1,9 @@
-//! The binary. Everything it can do is a verb in `cli`; this file only starts it.
+//! The binary. Everything it can do is a verb in `cli`; `platform` wires the rooms together; this file only starts it.
 
 mod cli;
+mod demo;
+mod platform;
+mod telemetry;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -23,7 +23,14 @@ pub enum LogFormat {
 /// Starts logging. Without `RUST_LOG`, `level` and above of our own are shown, and warnings of others.
 pub fn init(format: LogFormat, level: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        let rooms = ["roadstead", "roadstead_hub", "roadstead_agent", "roadstead_apiserver", "roadstead_kubewire", "roadstead_reconcile"];
+        let rooms = [
+            "roadstead",
+            "roadstead_hub",
+            "roadstead_agent",
+            "roadstead_apiserver",
+            "roadstead_kubewire",
+            "roadstead_reconcile",
+        ];
         let ours: Vec<String> = rooms.iter().map(|room| format!("{room}={level}")).collect();
         EnvFilter::new(format!("warn,{}", ours.join(",")))
     });

@@ -28,15 +28,6 @@ impl Diff {
     pub(super) fn set(&self) -> Set {
         self.added.union(&self.modified)
     }
-
-    /// Only what is below one field of the object.
-    pub(super) fn only_below(self, element: &str) -> Self {
-        Self {
-            added: self.added.only_below(element),
-            modified: self.modified.only_below(element),
-            removed: self.removed.only_below(element),
-        }
-    }
 }
 
 /// Compares two versions of an object.

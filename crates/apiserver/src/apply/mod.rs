@@ -9,8 +9,7 @@
 //! - Changing a field that another manager owns is a conflict, unless forced. Applying the same value shares it.
 //!
 //! What is one field (a scalar, an atomic list) and what is made of fields comes from the schema: see `types`.
-//! The caller has already put aside what the endpoint does not write: without that, `status` applied through the main resource
-//! would be owned although it is not stored.
+//! What an endpoint does not write it does not own either: `status` through the main resource, all else through `status`.
 
 mod collect;
 mod compare;
@@ -43,6 +42,8 @@ pub struct Request {
     pub subresource: String,
     /// `apiVersion` of the object as written.
     pub api_version: String,
+    /// `status` is a subresource of the kind, so a write of the object itself does not reach it.
+    pub status_apart: bool,
     /// The time of the write, for `managedFields`.
     pub now: Timestamp,
 }
@@ -255,13 +256,24 @@ fn without_managed(object: &Value) -> Value {
     object
 }
 
-/// Through `status` nothing else is written, so nothing else can become owned.
-fn restrict(set: Set, request: &Request) -> Set {
-    if request.subresource == "status" { set.only_below("f:status") } else { set }
+/// Only what the endpoint writes.
+fn restrict(mut set: Set, request: &Request) -> Set {
+    match request.subresource.as_str() {
+        "status" => set.only_below("f:status"),
+        "" if request.status_apart => {
+            set.below.remove("f:status");
+            set
+        }
+        _ => set,
+    }
 }
 
 fn restrict_diff(diff: Diff, request: &Request) -> Diff {
-    if request.subresource == "status" { diff.only_below("f:status") } else { diff }
+    Diff {
+        added: restrict(diff.added, request),
+        modified: restrict(diff.modified, request),
+        removed: restrict(diff.removed, request),
+    }
 }
 
 /// Without what nobody owns.

@@ -12,6 +12,7 @@ fn request(manager: &str) -> Request {
         force: false,
         subresource: String::new(),
         api_version: "example.com/v1".into(),
+        status_apart: false,
         now: "2026-11-20T09:00:00Z".parse().unwrap(),
     }
 }
@@ -249,6 +250,18 @@ fn status_written_through_its_subresource_has_an_entry_of_its_own() {
     let applied = apply(Some(&live), &applied, &Request { force: true, ..through }, &schema).unwrap();
     let status = &applied["metadata"]["managedFields"][1];
     assert_eq!(status["fieldsV1"], json!({"f:status": {"f:phase": {}}}));
+}
+
+#[test]
+fn where_status_is_apart_the_main_resource_does_not_own_it() {
+    let schema = schema();
+    let apart = Request { status_apart: true, ..request("one") };
+    let mut whole = thing(json!({"replicas": 1}));
+    whole["status"] = json!({"phase": "New"});
+    let applied = apply(None, &whole, &apart, &schema).unwrap();
+    assert_eq!(owned(&applied, "one"), [".spec.replicas"]);
+    track_update(None, &mut whole, &apart, &schema);
+    assert_eq!(owned(&whole, "one"), [".spec", ".spec.replicas"]);
 }
 
 #[test]

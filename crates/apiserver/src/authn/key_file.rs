@@ -5,14 +5,13 @@
 
 use std::{
     fs, io,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::jwt::{KeyError, SigningKey};
+use crate::files;
 
 const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const END: &str = "-----END PRIVATE KEY-----";
@@ -49,23 +48,12 @@ pub fn open(path: &Path) -> Result<SigningKey, KeyFileError> {
         Ok(text) => decode(&text).and_then(|document| SigningKey::from_pkcs8(&document)).map_err(bad),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let document = SigningKey::generate().map_err(bad)?;
-            write(path, &encode(&document)).map_err(at)?;
+            path.parent().map_or(Ok(()), files::private_dir).map_err(at)?;
+            files::write_private(path, encode(&document).as_bytes()).map_err(at)?;
             SigningKey::from_pkcs8(&document).map_err(bad)
         }
         Err(error) => Err(at(error)),
     }
-}
-
-/// Writes the whole file or nothing: a crash leaves no half key behind.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(directory)?;
-    let unfinished = path.with_extension("new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    fs::File::open(directory)?.sync_all()
 }
 
 fn encode(document: &[u8]) -> String {

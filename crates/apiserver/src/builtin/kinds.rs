@@ -1,8 +1,9 @@
 //! The table of built-in kinds: names, verbs, subresources, columns.
 
-use roadstead_kubewire::{Column, ResourceInfo, Subresource, Verb};
+use roadstead_kubewire::{Column, ResourceInfo, Subresource, Verb, error::Cause};
+use serde_json::Value;
 
-use super::{Kind, definitions};
+use super::{Kind, cells, defaults, definitions, rules};
 
 const ALL: [Verb; 8] =
     [Verb::Create, Verb::Delete, Verb::DeleteCollection, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch];
@@ -86,16 +87,38 @@ impl Kind {
         self.info.selectable_fields = paths.iter().map(|path| path.to_string()).collect();
         self
     }
+
+    fn cells(mut self, cells: fn(&Value) -> Vec<Value>) -> Self {
+        self.cells = Some(cells);
+        self
+    }
+
+    fn default(mut self, default: fn(&mut Value)) -> Self {
+        self.default = default;
+        self
+    }
+
+    fn validate(mut self, validate: fn(&Value, Option<&Value>) -> Vec<Cause>) -> Self {
+        self.validate = validate;
+        self
+    }
 }
 
 const AGE: (&str, &str, &str) = ("Age", "date", ".metadata.creationTimestamp");
 const CREATED: (&str, &str, &str) = ("Created At", "string", ".metadata.creationTimestamp");
 
+const WIDE_TEMPLATE: [(&str, &str, &str); 3] = [
+    ("+Containers", "string", ".spec.template.spec.containers[*].name"),
+    ("+Images", "string", ".spec.template.spec.containers[*].image"),
+    ("+Selector", "string", ".spec.selector"),
+];
+
 /// The kinds that are stored.
 pub(super) fn stored() -> Vec<Kind> {
-    let rbac = |name: &str, plural: &str, namespaced| {
-        kind("rbac.authorization.k8s.io", &format!("api.rbac.v1.{name}"), plural, namespaced)
-    };
+    [core(), workloads(), rbac(), extensions()].concat()
+}
+
+fn core() -> Vec<Kind> {
     vec![
         kind("", "api.core.v1.Namespace", "namespaces", false)
             .short(&["ns"])
@@ -104,60 +127,146 @@ pub(super) fn stored() -> Vec<Kind> {
             .columns(&[("Status", "string", ".status.phase"), AGE])
             .selectable(&[".status.phase"]),
         kind("", "api.core.v1.Secret", "secrets", true)
-            .columns(&[("Type", "string", ".type"), ("Data", "integer", ".data"), AGE])
-            .selectable(&[".type"]),
+            .columns(&[("Type", "string", ".type"), ("Data", "string", ".data"), AGE])
+            .selectable(&[".type"])
+            .default(defaults::secret)
+            .validate(rules::secret)
+            .cells(cells::secret),
         kind("", "api.core.v1.ConfigMap", "configmaps", true)
             .short(&["cm"])
-            .columns(&[("Data", "integer", ".data"), AGE]),
-        kind("", "api.core.v1.Event", "events", true).short(&["ev"]).columns(&[
-            ("Last Seen", "date", ".lastTimestamp"),
-            ("Type", "string", ".type"),
-            ("Reason", "string", ".reason"),
-            ("Object", "string", ".involvedObject.name"),
-            ("Message", "string", ".message"),
-        ]),
+            .columns(&[("Data", "string", ".data"), AGE])
+            .validate(rules::config_map)
+            .cells(cells::config_map),
+        kind("", "api.core.v1.Event", "events", true)
+            .short(&["ev"])
+            .columns(&[
+                ("Last Seen", "date", ".lastTimestamp"),
+                ("Type", "string", ".type"),
+                ("Reason", "string", ".reason"),
+                ("Object", "string", ".involvedObject.name"),
+                ("Message", "string", ".message"),
+                ("+Subobject", "string", ".involvedObject.fieldPath"),
+                ("+Source", "string", ".source.component"),
+                ("+First Seen", "date", ".firstTimestamp"),
+                ("+Count", "integer", ".count"),
+            ])
+            .selectable(&[
+                ".involvedObject.kind",
+                ".involvedObject.namespace",
+                ".involvedObject.name",
+                ".involvedObject.uid",
+                ".involvedObject.apiVersion",
+                ".involvedObject.resourceVersion",
+                ".involvedObject.fieldPath",
+                ".reason",
+                ".reportingComponent",
+                ".source.component",
+                ".type",
+            ])
+            .validate(rules::event)
+            .cells(cells::event),
         kind("", "api.core.v1.ServiceAccount", "serviceaccounts", true)
             .short(&["sa"])
             .sub("token", "TokenRequest", Some("authentication.k8s.io"), Verb::Create)
-            .columns(&[AGE]),
-        kind("", "api.core.v1.Service", "services", true).short(&["svc"]).in_all().status().columns(&[
-            ("Type", "string", ".spec.type"),
-            ("Cluster-IP", "string", ".spec.clusterIP"),
-            AGE,
-        ]),
+            .columns(&[("Secrets", "string", ".secrets"), AGE])
+            .cells(cells::service_account),
+        kind("", "api.core.v1.Service", "services", true)
+            .short(&["svc"])
+            .in_all()
+            .status()
+            .columns(&[
+                ("Type", "string", ".spec.type"),
+                ("Cluster-IP", "string", ".spec.clusterIP"),
+                ("External-IP", "string", ".spec.externalIPs[*]"),
+                ("Port(s)", "string", ".spec.ports[*].port"),
+                AGE,
+                ("+Selector", "string", ".spec.selector"),
+            ])
+            .selectable(&[".spec.clusterIP", ".spec.type"])
+            .default(defaults::service)
+            .validate(rules::service)
+            .cells(cells::service),
         kind("coordination.k8s.io", "api.coordination.v1.Lease", "leases", true)
-            .columns(&[("Holder", "string", ".spec.holderIdentity"), AGE]),
-        kind("apps", "api.apps.v1.Deployment", "deployments", true).short(&["deploy"]).in_all().status().columns(&[
-            ("Ready", "string", ".status.readyReplicas"),
-            ("Up-to-date", "integer", ".status.updatedReplicas"),
-            ("Available", "integer", ".status.availableReplicas"),
-            AGE,
-        ]),
+            .columns(&[("Holder", "string", ".spec.holderIdentity"), AGE])
+            .validate(rules::lease),
+    ]
+}
+
+fn workloads() -> Vec<Kind> {
+    let [names, images, selector] = WIDE_TEMPLATE;
+    vec![
+        kind("apps", "api.apps.v1.Deployment", "deployments", true)
+            .short(&["deploy"])
+            .in_all()
+            .status()
+            .columns(&[
+                ("Ready", "string", ".status.readyReplicas"),
+                ("Up-to-date", "string", ".status.updatedReplicas"),
+                ("Available", "string", ".status.availableReplicas"),
+                AGE,
+                names,
+                images,
+                selector,
+            ])
+            .default(defaults::deployment)
+            .validate(rules::deployment)
+            .cells(cells::deployment),
         kind("apps", "api.apps.v1.StatefulSet", "statefulsets", true)
             .short(&["sts"])
             .in_all()
             .status()
-            .columns(&[("Ready", "string", ".status.readyReplicas"), AGE]),
-        kind("apps", "api.apps.v1.DaemonSet", "daemonsets", true).short(&["ds"]).in_all().status().columns(&[
-            ("Desired", "integer", ".status.desiredNumberScheduled"),
-            ("Current", "integer", ".status.currentNumberScheduled"),
-            ("Ready", "integer", ".status.numberReady"),
-            AGE,
-        ]),
-        rbac("Role", "roles", true).columns(&[CREATED]),
-        rbac("ClusterRole", "clusterroles", false).columns(&[CREATED]),
-        rbac("RoleBinding", "rolebindings", true).columns(&[("Role", "string", ".roleRef.name"), AGE]),
-        rbac("ClusterRoleBinding", "clusterrolebindings", false).columns(&[("Role", "string", ".roleRef.name"), AGE]),
-        kind(
-            "apiextensions.k8s.io",
-            "apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
-            "customresourcedefinitions",
-            false,
-        )
-        .short(&["crd", "crds"])
-        .status()
-        .columns(&[CREATED]),
+            .columns(&[("Ready", "string", ".status.readyReplicas"), AGE, names, images])
+            .default(defaults::stateful_set)
+            .validate(rules::stateful_set)
+            .cells(cells::stateful_set),
+        kind("apps", "api.apps.v1.DaemonSet", "daemonsets", true)
+            .short(&["ds"])
+            .in_all()
+            .status()
+            .columns(&[
+                ("Desired", "integer", ".status.desiredNumberScheduled"),
+                ("Current", "integer", ".status.currentNumberScheduled"),
+                ("Ready", "integer", ".status.numberReady"),
+                ("Up-to-date", "integer", ".status.updatedNumberScheduled"),
+                ("Available", "integer", ".status.numberAvailable"),
+                ("Node Selector", "string", ".spec.template.spec.nodeSelector"),
+                AGE,
+                names,
+                images,
+                selector,
+            ])
+            .default(defaults::daemon_set)
+            .validate(rules::daemon_set)
+            .cells(cells::daemon_set),
     ]
+}
+
+fn rbac() -> Vec<Kind> {
+    let kind = |name: &str, plural: &str, namespaced| {
+        kind("rbac.authorization.k8s.io", &format!("api.rbac.v1.{name}"), plural, namespaced)
+    };
+    let binding = |kind: Kind| {
+        kind.columns(&[
+            ("Role", "string", ".roleRef.name"),
+            AGE,
+            ("+Users", "string", ".subjects"),
+            ("+Groups", "string", ".subjects"),
+            ("+ServiceAccounts", "string", ".subjects"),
+        ])
+        .cells(cells::role_binding)
+    };
+    vec![
+        kind("Role", "roles", true).columns(&[CREATED]),
+        kind("ClusterRole", "clusterroles", false).columns(&[CREATED]),
+        binding(kind("RoleBinding", "rolebindings", true)),
+        binding(kind("ClusterRoleBinding", "clusterrolebindings", false)),
+    ]
+}
+
+fn extensions() -> Vec<Kind> {
+    let definition = "apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
+    let crd = kind("apiextensions.k8s.io", definition, "customresourcedefinitions", false);
+    vec![crd.short(&["crd", "crds"]).status().columns(&[CREATED])]
 }
 
 /// The kinds that are only asked.

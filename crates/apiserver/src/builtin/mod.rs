@@ -4,7 +4,10 @@
 //! schemas do not say is here, kind by kind, as pure functions over JSON: defaults, validation beyond the schema, and what
 //! `kubectl get` shows ([`resources`]).
 
+mod cells;
+mod defaults;
 mod kinds;
+mod rules;
 
 use std::{
     collections::HashMap,

@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 use super::{CLEANUP, RESOURCE, compile, plan};
 use crate::{
     registry::{Registry, meta, resource_name},
-    store::{Action, Draft, Expect, Object, Store, Write},
+    store::{Action, Draft, Expect, Object, Store, Write, WriteError},
 };
 
 /// How long a writer of a CRD waits for the catalog to show it; it is shown later all the same.
 const SETTLE: Duration = Duration::from_secs(5);
-/// How often to look whether objects of a CRD that is going are gone.
+/// How soon to look again at what takes its time.
 const RECHECK: Duration = Duration::from_millis(200);
 
 /// Serves what CRDs define. Shared.
@@ -69,16 +69,17 @@ impl Crds {
         loop {
             // Only a wake-up; what is done follows from the state alone.
             let _ = cursor.ready(0);
-            let closing = self.sync().await;
+            let again = self.sync().await;
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 open = cursor.changed() => if !open { return },
-                () = tokio::time::sleep(RECHECK), if closing => {}
+                () = tokio::time::sleep(RECHECK), if again => {}
             }
         }
     }
 
-    /// Looks at all CRDs once and does what is missing. `true`: some are going, and their objects are not gone yet.
+    /// Looks at all CRDs once and does what is missing. `true`: look again soon, without a change: some are going and their
+    /// objects are not gone yet, or something could not be written.
     async fn sync(&self) -> bool {
         let state = self.store.state();
         let table = state.table(RESOURCE);
@@ -90,19 +91,19 @@ impl Crds {
         self.serve(&crds, &verdicts);
         // What is written here wakes this loop again.
         self.done.send_replace(state.version);
-        let mut closing = false;
+        let mut again = false;
         for (object, crd) in &crds {
             let status =
                 verdicts.iter().find(|verdict| *verdict.name == *object.key.name).and_then(|v| v.status.clone());
             if let Some(status) = status {
                 let mut next = (**crd).clone();
                 next["status"] = status;
-                self.write(object, Action::Put(Draft::new(&next))).await;
+                again |= !self.write(object, Action::Put(Draft::new(&next))).await;
             } else if meta::deleting(crd) && meta::finalizers(crd).contains(&CLEANUP) {
-                closing |= !self.clean_up(object, crd).await;
+                again |= !self.clean_up(object, crd).await;
             }
         }
-        closing
+        again
     }
 
     /// Names that are in use by what no CRD defines.
@@ -174,7 +175,7 @@ impl Crds {
         self.catalog.publish(all);
     }
 
-    /// Deletes the objects of a CRD that is going; when none is left, lets it go. `false`: some are left.
+    /// Deletes the objects of a CRD that is going; when none is left, lets it go. `false`: it has to be tried again.
     async fn clean_up(&self, object: &Arc<Object>, crd: &Value) -> bool {
         let resource =
             resource_name(crate::objects::text(crd, "/spec/group"), crate::objects::text(crd, "/spec/names/plural"));
@@ -195,21 +196,23 @@ impl Crds {
         }
         let left: Vec<_> = meta::finalizers(crd).into_iter().filter(|name| *name != CLEANUP).collect();
         if left.is_empty() {
-            self.write(object, Action::Delete).await;
-        } else {
-            let mut next = crd.clone();
-            meta::set(&mut next, "finalizers", Some(json!(left)));
-            self.write(object, Action::Put(Draft::new(&next))).await;
+            return self.write(object, Action::Delete).await;
         }
-        true
+        let mut next = crd.clone();
+        meta::set(&mut next, "finalizers", Some(json!(left)));
+        self.write(object, Action::Put(Draft::new(&next))).await
     }
 
-    /// Writes one of the CRDs as it was seen. If it has changed since, that change wakes the loop.
-    async fn write(&self, object: &Object, action: Action) {
+    /// Writes one of the CRDs as it was seen. If it has changed since, that change wakes the loop. `false`: the store failed.
+    async fn write(&self, object: &Object, action: Action) -> bool {
         let (key, expect) = ((*object.key).clone(), Expect::Version(object.version));
         let write = Write { resource: RESOURCE.into(), key, expect, guard: None, action };
-        if let Err(error) = self.store.write(write).await {
-            tracing::debug!(crd = object.key.name, %error, "a definition was not written");
+        match self.store.write(write).await {
+            Ok(_) | Err(WriteError::Refused(_)) => true,
+            Err(error) => {
+                tracing::warn!(crd = object.key.name, %error, "a definition could not be written; trying again");
+                false
+            }
         }
     }
 }

@@ -12,10 +12,7 @@ use roadstead_kubewire::Key;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Finalizer of an object whose dependents are to lose it as owner before it goes.
-pub const ORPHAN: &str = "orphan";
-/// Finalizer of an object that waits for its dependents to go first.
-pub const FOREGROUND: &str = "foregroundDeletion";
+pub use crate::registry::delete::{FOREGROUND, ORPHAN};
 
 /// Which object: the resource as the store names it (`secrets`, `apps.example.com`), and its key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

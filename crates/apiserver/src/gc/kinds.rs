@@ -4,6 +4,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use roadstead_kubewire::{Resource, Verb, catalog::Snapshot};
 
+use crate::registry::resource_name;
+
 /// A served kind.
 pub struct Served {
     /// Its resource, in the version that discovery prefers.
@@ -30,9 +32,7 @@ impl Kinds {
         for resource in &snapshot.resources {
             let info = resource.info();
             let stored = [Verb::Create, Verb::Get, Verb::Delete].iter().all(|verb| info.verbs.contains(verb));
-            let name =
-                if info.group.is_empty() { info.plural.clone() } else { format!("{}.{}", info.plural, info.group) };
-            let name: Arc<str> = name.into();
+            let name = resource_name(&info.group, &info.plural);
             if !stored || kinds.by_name.contains_key(&name) {
                 continue;
             }

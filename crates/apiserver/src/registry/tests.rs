@@ -376,3 +376,20 @@ async fn a_collection_is_deleted_as_selected() {
     assert_eq!(json(&deleted.json)["items"].as_array().unwrap().len(), 2);
     assert_eq!(names(&client.list(ListOptions::default()).await.unwrap()).join(" "), "x0 x2");
 }
+
+#[tokio::test]
+async fn a_watcher_that_does_not_read_delays_nobody() {
+    let (_, registry) = things(Bounds { changes: 10, bytes: 1 << 20 }).await;
+    let client = Client(registry);
+    let mut slow = client.watch(WatchOptions::default()).await;
+    let mut quick = client.watch(WatchOptions::default()).await;
+    client.create(sent("x", 0)).await.unwrap();
+    assert_eq!(seen(&mut slow, 1).await, ["ADDED x"]);
+    assert_eq!(seen(&mut quick, 1).await, ["ADDED x"]);
+    for n in 1..100 {
+        client.merge("x", None, json!({"spec": {"size": n}})).await.unwrap();
+        assert_eq!(seen(&mut quick, 1).await, ["MODIFIED x"]);
+    }
+    let rest: Vec<_> = slow.collect().await;
+    assert_eq!((rest.len(), json(&rest[0].object)["reason"].clone()), (1, json!("Expired")));
+}

@@ -94,6 +94,8 @@ impl Watcher {
                 self.send_initial();
                 continue;
             }
+            // Asked first: what was written before the end is handed out before it.
+            let last = self.retired.is_cancelled();
             match self.cursor.ready(CHUNK) {
                 Err(gone) => {
                     self.over = true;
@@ -105,6 +107,7 @@ impl Watcher {
                     self.ready.extend(seen);
                     continue;
                 }
+                Ok(_) if last => return None,
                 Ok(_) => {}
             }
             let bookmark = async {
@@ -115,7 +118,7 @@ impl Watcher {
             };
             tokio::select! {
                 alive = self.cursor.changed() => self.over = !alive,
-                () = self.retired.cancelled() => self.over = true,
+                () = self.retired.cancelled() => {}
                 () = bookmark => self.send_bookmark(),
             }
         }

@@ -10,7 +10,10 @@ use roadstead_kubewire::{
 use serde_json::{Value, json};
 
 use super::{Registry, create, delete, mechanics, meta, update};
-use crate::store::{Action, Draft, Expect, Guard, Object, Refusal, Write, WriteError};
+use crate::{
+    namespaces::rules,
+    store::{Action, Draft, Expect, Guard, Object, Refusal, Write, WriteError},
+};
 
 /// How often a decision is made again before the client is told of the conflict.
 pub(super) const ATTEMPTS: usize = 8;
@@ -40,9 +43,9 @@ impl Registry {
         tracked: bool,
     ) -> ApiResult<Written> {
         for attempt in 1..=ATTEMPTS {
-            let guard = self.live_namespace(namespace)?;
             let mut object = object.clone();
             let generated = create::name(&mut object);
+            let guard = self.live_namespace(namespace, meta::text(&object, "name"))?;
             mechanics::complete(&self.kind, &mut object)?;
             if !tracked {
                 mechanics::track(&self.kind, None, &mut object, None, options)?;
@@ -237,17 +240,14 @@ impl Registry {
     }
 
     /// The namespace that an object is created in, to be as it is now when the object is written.
-    fn live_namespace(&self, namespace: Option<&str>) -> ApiResult<Option<Guard>> {
-        let Some(name) = namespace.filter(|_| self.kind.info.namespaced) else { return Ok(None) };
-        let key = Key::new("", name);
-        let found = self.store.get("namespaces", &key).ok_or_else(|| ApiError::not_found("", "namespaces", name))?;
-        if meta::deleting(&self.value(&found)?) {
-            return Err(ApiError::forbidden(format!(
-                "{} is forbidden: unable to create new content in namespace {name} because it is being terminated",
-                self.kind.resource
-            )));
-        }
-        Ok(Some(Guard { resource: "namespaces".into(), key, version: found.version }))
+    fn live_namespace(&self, namespace: Option<&str>, name: &str) -> ApiResult<Option<Guard>> {
+        let Some(namespace) = namespace.filter(|_| self.kind.info.namespaced) else { return Ok(None) };
+        let key = Key::new("", namespace);
+        let found = self.store.get("namespaces", &key);
+        let value = found.as_ref().map(|found| self.value(found)).transpose()?;
+        let info = &self.kind.info;
+        rules::may_create(value.as_ref(), &info.group, &info.plural, &Key::new(namespace, name))?;
+        Ok(found.map(|found| Guard { resource: "namespaces".into(), key, version: found.version }))
     }
 
     fn valid(&self, new: &Value, old: Option<&Value>) -> ApiResult<()> {

@@ -1,7 +1,8 @@
 //! Bringing an object into the shape that its schema describes.
 //!
 //! Unknown fields are dropped and told; a `null` where the schema knows no null is an absence and goes silently (defaulting
-//! may then fill it); a number where a built-in kind has a `Quantity` becomes its text, as kube-apiserver stores it.
+//! may then fill it). What kube-apiserver decodes into a Go value (built-in kinds, metadata) comes out as it writes it: without
+//! empty lists and maps, and with a `Quantity` as text.
 
 use serde_json::{Map, Value};
 
@@ -47,7 +48,8 @@ fn prune_fields(nodes: &[Node], node: &Node, fields: &mut Map<String, Value>, pa
                 return false;
             }
         };
-        if value.is_null() && !nodes[id as usize].nullable {
+        let field = &nodes[id as usize];
+        if value.is_null() && !field.nullable || field.typed && empty(field, value) {
             return false;
         }
         if value.is_object() || value.is_array() {
@@ -57,6 +59,15 @@ fn prune_fields(nodes: &[Node], node: &Node, fields: &mut Map<String, Value>, pa
         }
         true
     });
+}
+
+/// A list or a map without anything in it. An object with named fields is something even when it is empty.
+fn empty(node: &Node, value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty() && node.kind == Kind::Array,
+        Value::Object(fields) => fields.is_empty() && node.additional != Additional::None,
+        _ => false,
+    }
 }
 
 /// Writes `3.0` as `3` where the schema says integer, as every Kubernetes client would.

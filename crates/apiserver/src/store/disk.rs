@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -47,6 +48,8 @@ impl Disk {
     /// Opens the file and reads all of it.
     pub fn open(path: &Path, key_file: &Path, bounds: Bounds) -> Result<(Self, Loaded), OpenError> {
         let (connection, cipher) = format::open(path, key_file)?;
+        // Nobody else writes. Only emptying the WAL can meet somebody, and must not keep writers waiting for long.
+        connection.busy_timeout(Duration::from_millis(20)).map_err(OpenError::sqlite(path))?;
         let mut disk = Self { connection, cipher, ids: HashMap::new() };
         let loaded = disk.load(bounds).map_err(|error| error.at(path))?;
         Ok((disk, loaded))
@@ -163,9 +166,15 @@ impl Disk {
         Ok(())
     }
 
-    /// Copies the WAL into the file as far as nobody stands in the way, and starts it anew if that was all of it.
-    pub fn shrink_wal(&self, mode: &str) -> rusqlite::Result<()> {
-        self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))
+    /// Copies the whole WAL into the file and empties it, unless somebody is reading it.
+    pub fn empty_wal(&self) -> rusqlite::Result<()> {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    }
+
+    /// Lets the file have so many pages, as a full disk would.
+    #[cfg(test)]
+    pub fn limit_pages(&self, pages: u32) {
+        self.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
     }
 }
 

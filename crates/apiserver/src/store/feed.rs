@@ -129,6 +129,11 @@ impl Feed {
         Ok(table)
     }
 
+    /// The version of the last change.
+    pub fn version(&self) -> u64 {
+        *self.newest.borrow()
+    }
+
     /// Tells the version of the last change.
     pub fn newest(&self) -> watch::Receiver<u64> {
         self.newest.subscribe()

@@ -107,8 +107,7 @@ impl Store {
                 let lock = lock(&files.store)?;
                 let (disk, loaded) = Disk::open(&files.store, &files.key, options.history)?;
                 let checkpointer = Checkpointer::start(&files.store)?;
-                let wal = format::with_suffix(&files.store, "-wal");
-                (Some(Durable { disk, wal, checkpointer }), loaded, Some(lock))
+                (Some(Durable { disk, checkpointer }), loaded, Some(lock))
             }
             None => (None, Loaded::default(), None),
         };

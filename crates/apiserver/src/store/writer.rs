@@ -5,7 +5,6 @@
 //! bounded; who finds it full is told so after a deadline.
 
 use std::{
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -39,8 +38,6 @@ const WAL_LIMIT: u64 = 64 << 20;
 pub struct Durable {
     /// The rows.
     pub disk: Disk,
-    /// The WAL beside it.
-    pub wal: PathBuf,
     /// Copies the WAL into the file beside the writer.
     pub checkpointer: Checkpointer,
 }
@@ -70,7 +67,7 @@ impl Writer {
         }
         if let Some(durable) = self.durable {
             durable.checkpointer.stop();
-            if let Err(error) = durable.disk.shrink_wal("TRUNCATE") {
+            if let Err(error) = durable.disk.empty_wal() {
                 tracing::warn!(%error, "the last checkpoint failed; the next start does it");
             }
         }
@@ -114,11 +111,14 @@ impl Writer {
         durable.disk.commit(changes, &self.dropped, &floors)?;
         self.inner.stats.committed(changes.len(), start.elapsed());
         self.dropped.clear();
-        let wal = std::fs::metadata(&durable.wal).map_or(0, |wal| wal.len());
-        if wal > WAL_LIMIT {
-            durable.disk.shrink_wal("RESTART")?;
-        } else {
-            durable.checkpointer.wake_at(wal);
+        // Each body is written twice: as what is, and later as what was.
+        durable.checkpointer.wrote(changes.iter().map(|change| 2 * change.size() as u64).sum());
+        if durable.checkpointer.wal() > WAL_LIMIT {
+            durable.checkpointer.forget();
+            // It is durable already: a WAL that cannot be emptied just now, e.g. under a backup, is no reason to fail.
+            if let Err(error) = durable.disk.empty_wal() {
+                tracing::warn!(%error, "the WAL could not be emptied; it is tried again after more writes");
+            }
         }
         Ok(())
     }
@@ -128,5 +128,59 @@ fn size(write: &Write) -> usize {
     match &write.action {
         Action::Put(draft) => draft.len(),
         Action::Delete => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roadstead_kubewire::Key;
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::{Bounds, Draft, Expect, Files, Options, Refusal, Store};
+
+    fn job(name: &str, text: &str) -> (Job, oneshot::Receiver<Result<Arc<Change>, WriteError>>) {
+        let object = json!({"metadata": {"name": name}, "text": text});
+        let (resource, key, action) = ("things".into(), Key::new("", name), Action::Put(Draft::new(&object)));
+        let (reply, answer) = oneshot::channel();
+        (Job { write: Write { resource, key, expect: Expect::Absent, guard: None, action }, reply }, answer)
+    }
+
+    #[test]
+    fn a_full_disk_fails_the_whole_batch_and_heals() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files { store: dir.path().join("store.db"), key: dir.path().join("store.key") };
+        let (disk, _) = Disk::open(&files.store, &files.key, Bounds::default()).unwrap();
+        // The store in memory lends what readers see; its own writer has nothing to do.
+        let store = Store::open(&Options::default()).unwrap();
+        let checkpointer = Checkpointer::start(&files.store).unwrap();
+        let durable = Some(Durable { disk, checkpointer });
+        let mut writer = Writer { inner: store.inner.clone(), durable, dropped: Vec::new() };
+        let limit = |writer: &mut Writer, pages| writer.durable.as_mut().unwrap().disk.limit_pages(pages);
+
+        limit(&mut writer, 20);
+        let large = "x".repeat(200_000);
+        let jobs = [job("small", ""), job("large", &large), job("small", "")];
+        let (jobs, answers): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
+        writer.write(jobs);
+        for mut answer in answers {
+            assert!(matches!(answer.try_recv().unwrap(), Err(WriteError::Storage(_))));
+        }
+        assert!(store.stats().failing());
+        assert_eq!(store.state().version, 0);
+        assert!(store.feed("things").after(0, 10).unwrap().is_empty());
+
+        limit(&mut writer, 10_000);
+        let jobs = [job("small", ""), job("large", &large), job("small", "")];
+        let (jobs, mut answers): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
+        writer.write(jobs);
+        assert_eq!(answers[1].try_recv().unwrap().unwrap().version, 2);
+        assert_eq!(answers[2].try_recv().unwrap().unwrap_err(), WriteError::Refused(Refusal::Exists));
+        assert!(!store.stats().failing());
+        let Durable { disk, checkpointer } = writer.durable.unwrap();
+        checkpointer.stop();
+        drop(disk);
+        let again = Store::open(&Options { files: Some(files), history: Bounds::default() }).unwrap();
+        assert_eq!(again.state().table("things").len(), 2);
     }
 }

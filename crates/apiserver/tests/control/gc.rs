@@ -2,12 +2,16 @@
 
 use k8s_openapi::{
     api::{core::v1::ConfigMap, rbac::v1::ClusterRole},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::{
     Api, Resource, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, PropagationPolicy},
+    core::GroupVersionKind,
+    discovery::ApiResource,
 };
+use roadstead_apiserver::{Options, Server};
 use serde_json::json;
 
 use crate::plane::{Plane, until};
@@ -139,4 +143,67 @@ async fn only_a_real_owner_keeps() {
     family.maps.get("kind-not-served").await.unwrap();
     roles.get("cluster-scoped").await.unwrap();
     plane.stop().await;
+}
+
+/// A definition of widgets; their own objects are made with [`widgets`].
+fn definition() -> CustomResourceDefinition {
+    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    serde_json::from_value(json!({
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}],
+        },
+    }))
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_kind_that_came_later_owns_like_any_other() {
+    let plane = Plane::start().await;
+    let family = Family::of(&plane);
+    let definitions: Api<CustomResourceDefinition> = Api::all(plane.admin());
+    definitions.create(&PostParams::default(), &definition()).await.unwrap();
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("example.com", "v1", "Widget"));
+    let widgets: Api<DynamicObject> = Api::namespaced_with(plane.admin(), "default", &kind);
+    let mut owned = Vec::new();
+    for name in ["deleted", "undefined"] {
+        let widget = widgets.create(&PostParams::default(), &DynamicObject::new(name, &kind)).await.unwrap();
+        owned.push(widget.owner_ref(&kind).unwrap());
+    }
+    for owner in owned {
+        family.add(&format!("of-{}", owner.name), vec![owner]).await;
+    }
+    widgets.delete("deleted", &DeleteParams::default()).await.unwrap();
+    family.gone(&["of-deleted"]).await;
+    definitions.delete("widgets.example.com", &DeleteParams::default()).await.unwrap();
+    family.gone(&["of-undefined"]).await;
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_begun_is_finished_after_a_restart() {
+    const DEPENDENTS: usize = 300;
+    let directory = tempfile::tempdir().unwrap();
+    let open = async || {
+        let data_dir = Some(directory.path().to_path_buf());
+        Server::open(Options { data_dir, ..Options::default() }).await.unwrap()
+    };
+    let maps = |server: &Server| Api::<ConfigMap>::namespaced(server.handle().client(), "default");
+    let server = open().await;
+    let family = Family { maps: maps(&server) };
+    let owner = family.add("owner", vec![]).await;
+    let names: Vec<String> = (0..DEPENDENTS).map(|number| format!("m{number}")).collect();
+    futures::future::join_all(names.iter().map(|name| family.add(name, vec![reference(&owner, true)]))).await;
+    family.delete("owner", PropagationPolicy::Foreground).await;
+    until("some have gone", async || {
+        let left = family.maps.list(&Default::default()).await.unwrap().items.len();
+        (left <= DEPENDENTS).then_some(())
+    })
+    .await;
+    server.shutdown().await;
+    let server = open().await;
+    let maps = maps(&server);
+    until("all have gone", async || maps.list(&Default::default()).await.unwrap().items.is_empty().then_some(())).await;
+    server.shutdown().await;
 }

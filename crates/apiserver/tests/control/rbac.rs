@@ -1,5 +1,6 @@
 //! Access control as clients meet it: kube-rs in process, kubectl over TLS.
 
+use futures::StreamExt;
 use k8s_openapi::api::{
     authorization::v1::SelfSubjectAccessReview,
     core::v1::{ConfigMap, Secret, ServiceAccount},
@@ -7,12 +8,13 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
+    config::{Config, KubeConfigOptions, Kubeconfig},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::plane::{ADMIN, Plane, kubectl, until};
+use crate::plane::{ADMIN, PATIENCE, Plane, kubectl, until};
 
 fn read<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
@@ -180,6 +182,31 @@ async fn a_service_account_lives_by_its_token_until_it_is_deleted() {
     // Another account under the old name does not revive it.
     accounts.create(&PostParams::default(), &read(json!({"metadata": {"name": "bot"}}))).await.unwrap();
     assert!(!kubectl(&bot, &["get", "configmaps"]).await.0.status.success());
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_with_the_account_behind_it() {
+    let plane = Plane::start().await;
+    let accounts: Api<ServiceAccount> = Api::namespaced(plane.admin(), "default");
+    let account = read(json!({"metadata": {"name": "bot"}}));
+    accounts.create(&PostParams::default(), &account).await.unwrap();
+    let request = read(json!({"spec": {"audiences": []}}));
+    let answer = accounts.create_token_request("bot", &PostParams::default(), &request).await.unwrap();
+    let token = answer.status.unwrap().token;
+    bind(&plane.admin(), "default", "view", "ClusterRole", "view", "system:serviceaccount:default:bot").await.unwrap();
+    let kubeconfig = Kubeconfig::read_from(plane.kubeconfig(&token).await).unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    let maps: Api<ConfigMap> = Api::namespaced(Client::try_from(config).unwrap(), "default");
+    let mut watch = Box::pin(maps.watch(&WatchParams::default(), "0").await.unwrap());
+    let seen: Api<ConfigMap> = Api::namespaced(plane.admin(), "default");
+    seen.create(&PostParams::default(), &read(json!({"metadata": {"name": "x"}}))).await.unwrap();
+    let first = tokio::time::timeout(PATIENCE, watch.next()).await.unwrap();
+    assert!(matches!(first, Some(Ok(WatchEvent::Added(_)))), "{first:?}");
+    accounts.delete("bot", &DeleteParams::default()).await.unwrap();
+    let end = tokio::time::timeout(PATIENCE, watch.next()).await.expect("the watch ends");
+    assert!(!matches!(end, Some(Ok(WatchEvent::Added(_)))), "{end:?}");
+    assert_eq!(code(maps.list(&ListParams::default()).await), 401);
     plane.stop().await;
 }
 

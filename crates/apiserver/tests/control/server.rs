@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::{
+    ByteString,
     api::core::v1::{ConfigMap, Namespace, Secret},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -281,5 +282,43 @@ async fn namespaces_exist_from_the_start() {
     }
     let value: Value = serde_json::to_value(api.list(&ListParams::default()).await.unwrap()).unwrap();
     assert!(value["metadata"]["resourceVersion"].is_string());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_backup_comes_back_elsewhere_with_its_key_alone() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let key = here.path().join("elsewhere.key");
+    let open = async |dir: &Path| {
+        let key_file = Some(key.clone());
+        Server::open(Options { data_dir: Some(dir.into()), key_file, ..Options::default() }).await
+    };
+    let server = open(&here.path().join("data")).await.unwrap();
+    let secrets: Api<Secret> = Api::default_namespaced(server.handle().client());
+    let secret = Secret {
+        metadata: ObjectMeta { name: Some("s".into()), ..ObjectMeta::default() },
+        data: Some(BTreeMap::from([("word".to_string(), ByteString(b"sesame".to_vec()))])),
+        ..Secret::default()
+    };
+    let old = secrets.create(&PostParams::default(), &secret).await.unwrap().resource_version().unwrap();
+    let copy = here.path().join("copy");
+    server.handle().backup(&copy).unwrap();
+    server.shutdown().await;
+
+    let target = there.path().join("data");
+    let without_key = roadstead_apiserver::restore(&copy, &target, None).unwrap_err().to_string();
+    assert!(without_key.contains("secrets.key"), "{without_key}");
+    roadstead_apiserver::restore(&copy, &target, Some(&key)).unwrap();
+    let server = open(&target).await.unwrap();
+    let secrets: Api<Secret> = Api::default_namespaced(server.handle().client());
+    assert_eq!(secrets.get("s").await.unwrap().data.unwrap()["word"].0, b"sesame");
+    let events: Vec<_> = secrets.watch(&WatchParams::default(), &old).await.unwrap().try_collect().await.unwrap();
+    assert!(matches!(&events[..], [WatchEvent::Error(status)] if status.code == 410), "{events:?}");
+    let mode =
+        |path: &Path| std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions()) & 0o777;
+    assert_eq!(
+        (mode(&target), mode(&target.join("store.db")), mode(&target.join("pki/ca.key"))),
+        (0o700, 0o600, 0o600)
+    );
     server.shutdown().await;
 }

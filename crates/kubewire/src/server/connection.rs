@@ -28,12 +28,14 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::auth::Origin;
+
 use super::{Handler, Options, Transport, origin, stall::Stall, tls};
 
 /// What all connections of a listener have in common.
 pub(super) struct Shared<H> {
     transport: Transport,
-    http: auto::Builder<TokioExecutor>,
+    protocols: Protocols,
     handler: H,
     handshake: Duration,
     header_read: Duration,
@@ -44,8 +46,25 @@ pub(super) struct Shared<H> {
     pub kill: CancellationToken,
 }
 
-impl<H: Handler> Shared<H> {
-    pub fn new(transport: Transport, options: &Options, handler: H, shutdown: CancellationToken) -> Self {
+/// What a connection speaks. Found out by looking at its first bytes without taking them: hyper's own detection takes them, and then
+/// reads the first head into a buffer twice as large, which every idle watch would keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+    /// Only the first bytes of what may become either; hyper waits for more.
+    Unclear,
+}
+
+/// hyper set up for each protocol.
+struct Protocols {
+    http1: auto::Builder<TokioExecutor>,
+    http2: auto::Builder<TokioExecutor>,
+    either: auto::Builder<TokioExecutor>,
+}
+
+impl Protocols {
+    fn new(options: &Options) -> Self {
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1()
             .timer(TokioTimer::new())
@@ -61,9 +80,44 @@ impl<H: Handler> Shared<H> {
             .max_send_buf_size(64 << 10)
             .keep_alive_interval(options.ping_every)
             .keep_alive_timeout(options.ping_every);
+        Self { http1: http.clone().http1_only(), http2: http.clone().http2_only(), either: http }
+    }
+
+    fn of(&self, protocol: Protocol) -> &auto::Builder<TokioExecutor> {
+        match protocol {
+            Protocol::Http1 => &self.http1,
+            Protocol::Http2 => &self.http2,
+            Protocol::Unclear => &self.either,
+        }
+    }
+}
+
+impl Protocol {
+    /// From the first bytes of a plain connection.
+    fn of(first: &[u8]) -> Self {
+        const PREFACE: &[u8] = b"PRI";
+        match first {
+            first if first.starts_with(PREFACE) => Protocol::Http2,
+            first if PREFACE.starts_with(first) => Protocol::Unclear,
+            _ => Protocol::Http1,
+        }
+    }
+
+    /// From what was agreed on in the handshake.
+    fn negotiated(alpn: Option<&[u8]>) -> Self {
+        match alpn {
+            Some(b"h2") => Protocol::Http2,
+            Some(b"http/1.1") => Protocol::Http1,
+            _ => Protocol::Unclear,
+        }
+    }
+}
+
+impl<H: Handler> Shared<H> {
+    pub fn new(transport: Transport, options: &Options, handler: H, shutdown: CancellationToken) -> Self {
         Self {
             transport,
-            http,
+            protocols: Protocols::new(options),
             handler,
             handshake: options.handshake,
             header_read: options.header_read,
@@ -88,55 +142,51 @@ pub(super) fn spawn<H: Handler>(
     let _ = SockRef::from(&stream).set_tcp_keepalive(&keep_alive);
     let tracker_of_task = tracker.clone();
     tracker.spawn(async move {
+        let mut first = [0; 3];
+        let Ok(Ok(len)) = timeout(shared.header_read, stream.peek(&mut first)).await else { return };
+        let first = &first[..len];
+        let stream = Stall::new(stream, shared.write_stall);
         let config = match &shared.transport {
             Transport::Plain => None,
             Transport::Tls(config) => Some(config),
-            Transport::Both(config) => match timeout(shared.header_read, begins_with_handshake(&stream)).await {
-                Ok(Ok(true)) => Some(config),
-                Ok(Ok(false)) => None,
-                _ => return,
-            },
+            Transport::Both(config) => Some(config).filter(|_| first.first() == Some(&tls::HANDSHAKE)),
         };
         let Some(config) = config else {
-            let stream = Stall::new(stream, shared.write_stall);
-            tracker_of_task.spawn(serve(shared, stream, peer, false, slot));
+            tracker_of_task.spawn(serve(shared, stream, Protocol::of(first), origin(peer, false), slot));
             return;
         };
-        let stream = Stall::new(stream, shared.write_stall);
         let accept = TlsAcceptor::from(config.load_full()).accept(stream);
         match timeout(shared.handshake, accept).await {
-            // On a task of its own: this one is as large as the handshake, and a connection may stay for an hour.
-            Ok(Ok(stream)) => drop(tracker_of_task.spawn(serve(shared, stream, peer, true, slot))),
+            Ok(Ok(stream)) => {
+                let protocol = Protocol::negotiated(stream.get_ref().1.alpn_protocol());
+                // On a task of its own: this one is as large as the handshake, and a connection may stay for an hour.
+                tracker_of_task.spawn(serve(shared, stream, protocol, origin(peer, true), slot));
+            }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
         }
     });
 }
 
-async fn begins_with_handshake(stream: &TcpStream) -> std::io::Result<bool> {
-    let mut first = [0];
-    stream.peek(&mut first).await?;
-    Ok(first[0] == tls::HANDSHAKE)
-}
-
 /// Speaks HTTP until the connection ends.
 async fn serve<H: Handler>(
     shared: Arc<Shared<H>>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
-    secure: bool,
+    protocol: Protocol,
+    origin: Origin,
     slot: OwnedSemaphorePermit,
 ) {
+    let peer = origin.peer;
     let used = Arc::new(AtomicBool::new(false));
     let service = service_fn({
         let (shared, used) = (shared.clone(), used.clone());
         move |request: Request<Incoming>| {
             used.store(true, Relaxed);
-            let answer = shared.handler.call(request, origin(peer, secure));
+            let answer = shared.handler.call(request, origin.clone());
             answer.map(Ok::<_, Infallible>)
         }
     });
-    let mut connection = pin!(shared.http.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(shared.protocols.of(protocol).serve_connection(TokioIo::new(stream), service));
     // HTTP's own deadline for heads starts only once the version is known; this one starts at once.
     let first_request = tokio::time::sleep(shared.header_read);
     let result = tokio::select! {
@@ -152,7 +202,7 @@ async fn serve<H: Handler>(
         () = unused_after(first_request, &used) => return,
     };
     if let Err(error) = result {
-        tracing::debug!(%peer, %error, "connection ended");
+        tracing::debug!(?peer, %error, "connection ended");
     }
     drop(slot);
 }
@@ -162,5 +212,25 @@ async fn unused_after(time: tokio::time::Sleep, used: &AtomicBool) {
     time.await;
     if used.load(Relaxed) {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_tell_the_protocol() {
+        for (first, wanted) in [
+            (&b"PRI"[..], Protocol::Http2),
+            (b"PR", Protocol::Unclear),
+            (b"P", Protocol::Unclear),
+            (b"", Protocol::Unclear),
+            (b"PUT", Protocol::Http1),
+            (b"PO", Protocol::Http1),
+            (b"GET", Protocol::Http1),
+        ] {
+            assert_eq!(Protocol::of(first), wanted, "{first:?}");
+        }
     }
 }

@@ -3,15 +3,12 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
-use roadstead_agent::{
-    Agent, Ground, HubAccess, Options,
-    allow::Pattern,
-};
+use roadstead_agent::{Agent, Ground, HubAccess, Options, Pattern};
 use tokio_util::sync::CancellationToken;
 
 use super::roles;
 use crate::{
-    platform::{ControlPlane, admin},
+    platform::{self, ControlPlane, DataDir, admin},
     telemetry::{self, LogFormat},
 };
 
@@ -54,13 +51,18 @@ pub fn run(args: Args) -> Result<()> {
 async fn serve(args: Args) -> Result<()> {
     let stop = CancellationToken::new();
     let mut metrics = prometheus_client::registry::Registry::default();
-    let admin_listener = roles::bind("--admin-listen", args.admin_listen).await?;
+    let admin_listener = platform::bind("--admin-listen", args.admin_listen).await?;
     let plane = match &args.data_dir {
-        Some(dir) => Some(ControlPlane::start(dir, args.api_listen, &mut metrics, &stop).await?),
+        Some(dir) => {
+            let listener = platform::bind("--api-listen", args.api_listen).await?;
+            let plane = ControlPlane::open(&DataDir::open(dir)?, None, Vec::new(), &mut metrics).await?;
+            let address = plane.serve(listener)?;
+            Some((plane, address))
+        }
         None => None,
     };
     let (own, ground) = match &plane {
-        Some(plane) => (plane.client(), Ground::Embedded),
+        Some((plane, _)) => (plane.client(), Ground::Embedded),
         None => (roles::client(args.kubeconfig.as_deref()).await?, Ground::Kubernetes),
     };
     let mut hubs = BTreeMap::new();
@@ -79,14 +81,14 @@ async fn serve(args: Args) -> Result<()> {
     let ready = agent.clone();
     admin::serve(admin_listener, metrics, move || ready.ready(), stop.clone());
     eprintln!("the agent runs");
-    if let Some(plane) = &plane {
-        eprintln!("  Kubernetes API  https://{}", plane.address());
-        eprintln!("  export KUBECONFIG={}", plane.kubeconfig().display());
+    if let Some((plane, address)) = &plane {
+        eprintln!("  Kubernetes API  https://{address}");
+        eprintln!("  export KUBECONFIG={}", plane.data_dir().join("kubeconfig").display());
     }
     roles::until_told_to_stop(async move {
         agent.shutdown().await;
         stop.cancel();
-        if let Some(plane) = plane {
+        if let Some((plane, _)) = plane {
             plane.stop().await;
         }
     })

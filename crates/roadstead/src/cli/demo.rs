@@ -26,12 +26,12 @@ enum Which {
 pub fn run(args: Args) -> Result<()> {
     let Which::Relay = args.which;
     telemetry::init(LogFormat::Auto, "error");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")?;
-    runtime.block_on(relay())
+    super::roles::runtime()?.block_on(relay())
 }
 
 async fn relay() -> Result<()> {
-    let dir = tempfile::Builder::new().prefix("roadstead-demo-").tempdir().context("can't make a temporary directory")?;
+    let dir =
+        tempfile::Builder::new().prefix("roadstead-demo-").tempdir().context("can't make a temporary directory")?;
     let platform = Platform::start(platform::Options::ephemeral(dir.path().join("hub"))).await?;
     let played = demo::play(&platform, dir.path()).await;
     if let Ok(mut edges) = played {

@@ -1,15 +1,16 @@
 //! `roadstead hub`: the hub alone, beside a control plane that is there already.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, sync::atomic::Ordering};
 
 use anyhow::{Context, Result, bail};
-use roadstead_hub::{Hub, source::Cidr};
+use roadstead_hub::Hub;
 use roadstead_kubewire::server::Transport;
+use roadstead_reconcile::targets::Cidr;
 use tokio_util::sync::CancellationToken;
 
 use super::roles;
 use crate::{
-    platform::{DataDir, admin, certificate, log_metrics, open_log},
+    platform::{self, DataDir, admin, certificate},
     telemetry::{self, LogFormat},
 };
 
@@ -63,16 +64,17 @@ async fn serve(args: Args) -> Result<()> {
     let transport = match args.tls_cert.zip(args.tls_key) {
         Some((cert, key)) => Transport::Both(certificate::from_files(cert, key, stop.clone())?),
         None if args.trusted_proxies.is_empty() => {
-            bail!("subscribers' tokens need TLS: give --tls-cert and --tls-key, or --trusted-proxy if a proxy terminates it")
+            bail!(
+                "subscribers' tokens need TLS: give --tls-cert and --tls-key, or --trusted-proxy if a proxy terminates it"
+            )
         }
         None => Transport::Plain,
     };
-    let admin_listener = roles::bind("--admin-listen", args.admin_listen).await?;
-    let listener = roles::bind("--hub-listen", args.hub_listen).await?;
+    let admin_listener = platform::bind("--admin-listen", args.admin_listen).await?;
+    let listener = platform::bind("--hub-listen", args.hub_listen).await?;
     let client = roles::client(args.kubeconfig.as_deref()).await?;
     let data_dir = DataDir::open(&args.data_dir)?;
-    let log = open_log(&data_dir, args.log_quota, &mut metrics).await?;
-    log_metrics(&log, &mut metrics);
+    let log = platform::open_log(&data_dir, args.log_quota, &mut metrics).await?;
     let options = roadstead_hub::Options {
         listener,
         transport,
@@ -84,7 +86,7 @@ async fn serve(args: Args) -> Result<()> {
     let hub = Hub::start(client, log.clone(), options, &mut metrics).await.context("the hub")?;
     eprintln!("the hub takes deliveries on {}", hub.address());
     let ready = hub.readiness();
-    admin::serve(admin_listener, metrics, move || ready.check(), stop.clone());
+    admin::serve(admin_listener, metrics, move || ready.load(Ordering::Relaxed), stop.clone());
     roles::until_told_to_stop(async move {
         hub.stop().await;
         stop.cancel();

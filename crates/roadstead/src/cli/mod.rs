@@ -4,15 +4,20 @@
 //! everything else (progress, diagnostics), and the exit code says how it ended (`failure`). Verbs that only talk to a control plane
 //! run on one thread; roles (`up`, `hub`, `agent`) bring a runtime of their own.
 
+mod agent;
 mod change;
 mod completion;
 mod config;
 mod connect;
+mod demo;
 mod failure;
 mod hook;
+mod hub;
 mod output;
-mod subscriber;
+mod roles;
+pub mod subscriber;
 mod trigger;
+mod up;
 mod version;
 
 use std::process::ExitCode;
@@ -30,6 +35,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Run everything on this machine: control plane, hub and agent.
+    Up(Box<up::Args>),
+    /// Run the hub alone, beside a control plane that is there already.
+    Hub(Box<hub::Args>),
+    /// Run the agent: watch hubs from here and act on their events.
+    Agent(Box<agent::Args>),
+    /// Play a tour that shows what this does.
+    Demo(demo::Args),
     /// Endpoints that providers post to, and what was posted.
     Hook(hook::Args),
     /// Who may watch which endpoints, and with which token.
@@ -57,6 +70,10 @@ pub fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<()> {
     match verb {
+        Verb::Up(args) => up::run(*args),
+        Verb::Hub(args) => hub::run(*args),
+        Verb::Agent(args) => agent::run(*args),
+        Verb::Demo(args) => demo::run(args),
         Verb::Hook(args) => client(hook::run(args)),
         Verb::Subscriber(args) => client(subscriber::run(args)),
         Verb::Trigger(args) => client(trigger::run(args)),

@@ -1,6 +1,6 @@
 //! What the long-running verbs (`up`, `hub`, `agent`) share: a runtime, sockets, a client, and how they end.
 
-use std::{future::Future, net::SocketAddr, path::Path};
+use std::{future::Future, path::Path};
 
 use anyhow::{Context, Result};
 use kube::{
@@ -8,7 +8,6 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use tokio::{
-    net::TcpListener,
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
@@ -18,11 +17,9 @@ pub fn runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")
 }
 
-/// Binds a socket, or says with which flag to choose another.
-pub async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("can't listen on {address}: is another roadstead running? choose another address with {flag}"))
+/// A number of bytes such as `20Gi`, as an argument.
+pub fn quantity(text: &str) -> Result<u64, String> {
+    roadstead_reconcile::parse::quantity(text).map_err(|error| error.to_string())
 }
 
 /// A client of the control plane in `kubeconfig`; else of `$KUBECONFIG`, else of the cluster that this runs in.

@@ -2,10 +2,11 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use anyhow::{Context, Result};
-use roadstead_hub::source::Cidr;
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::Result;
+use roadstead_agent::Pattern;
+use roadstead_reconcile::targets::Cidr;
 
+use super::roles;
 use crate::{
     demo,
     platform::{self, DataDir, Platform},
@@ -42,9 +43,9 @@ pub struct Args {
     /// Private addresses that registry checks may reach; repeatable [default: none; loopback while bound to loopback].
     #[arg(long = "allow-target", value_name = "CIDR")]
     allow_targets: Vec<Cidr>,
-    /// What triggers may forward to, beside loopback: a host, host:port or *.suffix; repeatable.
+    /// Where triggers may forward to: [scheme://]host[:port], *.suffix or loopback; repeatable [default: loopback].
     #[arg(long = "allow-forward", value_name = "PATTERN")]
-    allow_forward: Vec<String>,
+    allow_forward: Vec<Pattern>,
     /// Certificate of the public listener, PEM; read again when it changes.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -55,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// Most bytes that the event log may take, e.g. 20Gi; beyond it deliveries are answered 503.
-    #[arg(long, value_name = "QUANTITY", value_parser = quantity)]
+    #[arg(long, value_name = "QUANTITY", value_parser = roles::quantity)]
     log_quota: Option<u64>,
     /// Play the tour, then stay up to be looked at.
     #[arg(long)]
@@ -68,13 +69,10 @@ pub struct Args {
 /// Runs until SIGINT or SIGTERM.
 pub fn run(args: Args) -> Result<()> {
     telemetry::init(args.log_format, if args.demo { "error" } else { "info" });
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")?;
-    runtime.block_on(serve(args))
+    roles::runtime()?.block_on(serve(args))
 }
 
 async fn serve(args: Args) -> Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
     let demo = args.demo;
     let platform = Platform::start(args.options()?).await?;
     let addresses = platform.addresses();
@@ -93,22 +91,13 @@ async fn serve(args: Args) -> Result<()> {
         eprintln!("  kubectl get webhookendpoints,subscribers,webhookevents");
         eprintln!("Ctrl-C ends it.");
     }
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    eprintln!("stopping");
-    let stopping = async {
+    roles::until_told_to_stop(async move {
         for edge in &mut edges {
             edge.stop().await;
         }
         platform.stop().await;
-    };
-    tokio::select! {
-        () = stopping => Ok(()),
-        // Somebody who asks twice does not want to wait; nothing that was acknowledged is lost.
-        _ = interrupt.recv() => Ok(()),
-    }
+    })
+    .await
 }
 
 impl Args {
@@ -129,8 +118,4 @@ impl Args {
             allow_forward: self.allow_forward,
         })
     }
-}
-
-fn quantity(text: &str) -> Result<u64, String> {
-    roadstead_reconcile::parse::quantity(text).map_err(|error| error.to_string())
 }

@@ -10,18 +10,17 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client, ResourceExt,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::Kubeconfig,
     runtime::{WatchStreamExt, watcher},
 };
 use prometheus_client::registry::Registry;
-use roadstead_agent::{Agent, Ground};
+use roadstead_agent::{Agent, Ground, Handle, HubAccess, Options};
 use roadstead_api::{Trigger, names::ANNOTATION_EVENT};
-use roadstead_apiserver as apiserver;
 use roadstead_kubewire::{
     auth::Origin,
     body::Body,
@@ -30,6 +29,8 @@ use roadstead_kubewire::{
 use serde_json::json;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
+
+use crate::platform::{ControlPlane, DataDir};
 
 use super::{
     SIGNING_KEY, create,
@@ -51,15 +52,15 @@ pub(super) enum Action {
 pub struct Edge {
     name: &'static str,
     dir: PathBuf,
-    hub: Kubeconfig,
+    hub: PathBuf,
     running: Option<Running>,
     seen: Seen,
     stop: CancellationToken,
 }
 
 struct Running {
-    server: apiserver::Server,
-    agent: Agent,
+    plane: ControlPlane,
+    agent: Handle,
 }
 
 /// Commits acted on, in order, and a bell for each.
@@ -81,12 +82,20 @@ impl Seen {
 }
 
 impl Edge {
-    pub(super) async fn start(name: &'static str, dir: &Path, hub: Kubeconfig, action: Action, time: &Timeline) -> Result<Self> {
+    pub(super) async fn start(
+        name: &'static str,
+        dir: &Path,
+        hub: &Kubeconfig,
+        action: Action,
+        time: &Timeline,
+    ) -> Result<Self> {
         let seen = Seen { commits: Arc::default(), bell: watch::channel(0).0 };
+        let hub_file = dir.with_extension("hub.kubeconfig");
+        write_private(&hub_file, &serde_saphyr::to_string(hub)?)?;
         let mut edge =
-            Self { name, dir: dir.to_path_buf(), hub, running: None, seen, stop: CancellationToken::new() };
+            Self { name, dir: dir.to_path_buf(), hub: hub_file, running: None, seen, stop: CancellationToken::new() };
         let running = edge.run().await?;
-        let client = running.server.handle().client();
+        let client = running.plane.client();
         edge.running = Some(running);
         let trigger = match action {
             Action::Forward => json!({"forward": {"url": edge.receiver(*time).await?}}),
@@ -111,22 +120,15 @@ impl Edge {
     }
 
     async fn run(&self) -> Result<Running> {
-        let options = apiserver::Options {
-            data_dir: Some(self.dir.clone()),
-            crds: roadstead_api::crds(),
-            ..apiserver::Options::default()
-        };
         let mut metrics = Registry::default();
-        let server = apiserver::Server::open(options, &mut metrics).await.with_context(|| format!("{}'s control plane", self.name))?;
-        let config = kube::Config::from_custom_kubeconfig(self.hub.clone(), &KubeConfigOptions::default()).await?;
-        let options = roadstead_agent::Options {
-            hubs: [("main".to_string(), roadstead_agent::HubConnection::new(config)?)].into(),
-            own: server.handle().client(),
-            ground: Ground::Embedded,
-            ..roadstead_agent::Options::new(server.handle().client())
+        let plane =
+            ControlPlane::open(&DataDir::open(&self.dir)?, None, Vec::new(), &mut metrics).await.context(self.name)?;
+        let options = Options {
+            hubs: [("main".to_string(), HubAccess::Kubeconfig(self.hub.clone()))].into(),
+            ..Options::new(plane.client(), Ground::Embedded)
         };
-        let agent = Agent::start(options, &mut metrics).await.with_context(|| format!("{}'s agent", self.name))?;
-        Ok(Running { server, agent })
+        let agent = Agent::start(options, &mut metrics, self.stop.child_token()).await.context(self.name)?;
+        Ok(Running { plane, agent })
     }
 
     /// Lets the trigger's service account annotate ConfigMaps: a trigger may do only what its account may.
@@ -145,14 +147,14 @@ impl Edge {
     /// Stops control plane and agent, as a machine that is switched off.
     pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
-            running.agent.shutdown(Duration::from_secs(5)).await;
-            running.server.shutdown().await;
+            running.agent.shutdown().await;
+            running.plane.stop().await;
         }
     }
 
     pub(super) async fn restart(&mut self, time: &Timeline) -> Result<()> {
         let running = self.run().await?;
-        let client = running.server.handle().client();
+        let client = running.plane.client();
         self.running = Some(running);
         time.say(Who::Edge(self.name), "is back; its agent goes on from its own position");
         self.watch_annotations(client, *time, true);
@@ -194,7 +196,10 @@ impl Edge {
                 let mut response = Response::new(Body::from(Bytes::new()));
                 match commit {
                     Some(commit) => {
-                        time.say(Who::Edge(name), &format!("its service got commit {commit}; the signature is GitHub's own"));
+                        time.say(
+                            Who::Edge(name),
+                            &format!("its service got commit {commit}; the signature is GitHub's own"),
+                        );
                         seen.note(commit);
                     }
                     None => *response.status_mut() = StatusCode::UNAUTHORIZED,
@@ -219,7 +224,8 @@ impl Edge {
         let (seen, name, stop) = (self.seen.clone(), self.name, self.stop.clone());
         let mut first = again;
         tokio::spawn(async move {
-            let mut changes = watcher(maps, watcher::Config::default().fields("metadata.name=shop")).applied_objects().boxed();
+            let mut changes =
+                watcher(maps, watcher::Config::default().fields("metadata.name=shop")).applied_objects().boxed();
             loop {
                 let change = tokio::select! {
                     () = stop.cancelled() => return,
@@ -238,4 +244,11 @@ impl Edge {
             }
         });
     }
+}
+
+/// Writes a file that nobody else may read.
+fn write_private(path: &Path, text: &str) -> Result<()> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    Ok(file.write_all(text.as_bytes())?)
 }

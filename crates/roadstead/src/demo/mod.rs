@@ -11,14 +11,15 @@ mod timeline;
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, api::PostParams};
 use roadstead_api::{Subscriber, WebhookEndpoint};
 use serde_json::{Value, json};
 
 use crate::{
+    cli::subscriber::{kubeconfig::Hub, token},
     platform::Platform,
-    tokens::{self, HubAddress},
 };
 
 use edge::{Action, Edge};
@@ -33,18 +34,21 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub async fn play(platform: &Platform, dir: &Path) -> Result<Vec<Edge>> {
     let time = Timeline::start();
     let client = platform.client();
-    time.say(Who::Hub, &format!("listens on https://{}, the only address that anybody can reach", platform.addresses().hub));
+    time.say(
+        Who::Hub,
+        &format!("listens on https://{}, the only address that anybody can reach", platform.addresses().hub),
+    );
     let url = endpoint(&client).await?;
     time.say(Who::Hub, "WebhookEndpoint default/shop is ready; its URL goes into the repository's webhook settings:");
     time.more(&url);
 
-    let hub = HubAddress::read(&client).await?;
+    let hub = Hub::find(&client).await?;
     let forward = subscribe(&client, &hub, "edge-1").await?;
     let annotate = subscribe(&client, &hub, "edge-2").await?;
-    let mut first = Edge::start("edge-1", &dir.join("edge-1"), forward, Action::Forward, &time).await?;
-    let mut second = Edge::start("edge-2", &dir.join("edge-2"), annotate, Action::Annotate, &time).await?;
+    let first = Edge::start("edge-1", &dir.join("edge-1"), &forward, Action::Forward, &time).await?;
+    let mut second = Edge::start("edge-2", &dir.join("edge-2"), &annotate, Action::Annotate, &time).await?;
 
-    let sender = github::Sender::new(&url, &hub.ca_pem, SIGNING_KEY.as_bytes())?;
+    let sender = github::Sender::new(&url, hub.ca().unwrap_or_default(), SIGNING_KEY.as_bytes())?;
     time.say(Who::Git, "git push: delivers commit 1, signed");
     time.say(Who::Git, &format!("answered {}", sender.push(1).await?));
     first.has_seen(1, PATIENCE).await.context("edge-1")?;
@@ -54,7 +58,7 @@ pub async fn play(platform: &Platform, dir: &Path) -> Result<Vec<Edge>> {
     time.say(Who::Git, &format!("answered {}", sender.forge(1).await?));
 
     second.stop().await;
-    time.say(Who::Edge("edge-2"), "its agent is stopped");
+    time.say(Who::Edge("edge-2"), "is switched off: agent, control plane and all");
     for commit in 2..=4 {
         let answer = sender.push(commit).await?;
         time.say(Who::Git, &format!("delivers commit {commit}: answered {answer}"));
@@ -67,8 +71,17 @@ pub async fn play(platform: &Platform, dir: &Path) -> Result<Vec<Edge>> {
     let endpoints: Api<WebhookEndpoint> = Api::namespaced(client, "default");
     let counters = endpoints.get("shop").await?.status.unwrap_or_default().counters;
     let (one, two) = (first.seen(), second.seen());
-    time.say(Who::Hub, &format!("recorded {} deliveries, knew {} already, refused {}", counters.accepted, counters.duplicate, counters.rejected));
-    time.say(Who::Tour, &format!("edge-1 acted on commits {one:?}, edge-2 on {two:?}: nothing lost, nothing twice, in order"));
+    time.say(
+        Who::Hub,
+        &format!(
+            "recorded {} deliveries, knew {} already, refused {}",
+            counters.accepted, counters.duplicate, counters.rejected
+        ),
+    );
+    time.say(
+        Who::Tour,
+        &format!("edge-1 acted on commits {one:?}, edge-2 on {two:?}: nothing lost, nothing twice, in order"),
+    );
     if one != [1, 2, 3, 4] || two != [1, 2, 3, 4] {
         bail!("an edge did not act on every commit once and in order");
     }
@@ -96,12 +109,12 @@ async fn endpoint(client: &Client) -> Result<String> {
 }
 
 /// Makes a subscriber with a fresh token; its kubeconfig.
-async fn subscribe(client: &Client, hub: &HubAddress, name: &str) -> Result<kube::config::Kubeconfig> {
-    let token = tokens::Token::generate()?;
-    let spec = json!({"endpoints": [{"name": "shop"}], "tokens": [{"sha256": token.sha256()}]});
+async fn subscribe(client: &Client, hub: &Hub, name: &str) -> Result<kube::config::Kubeconfig> {
+    let token = token::new()?;
+    let spec = json!({"endpoints": [{"name": "shop"}], "tokens": [token::hash(&token, Timestamp::now(), None)]});
     let subscribers: Api<Subscriber> = Api::namespaced(client.clone(), "default");
     create(&subscribers, object("Subscriber", name, spec)).await?;
-    Ok(hub.kubeconfig("default", name, &token))
+    Ok(serde_json::from_value(hub.kubeconfig(name, "default", &token))?)
 }
 
 fn object(kind: &str, name: &str, spec: Value) -> Value {

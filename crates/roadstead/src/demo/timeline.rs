@@ -25,7 +25,8 @@ pub struct Timeline {
 impl Timeline {
     /// Starts the clock.
     pub fn start() -> Self {
-        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colour =
+            std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self { started: Instant::now(), colour }
     }
 

@@ -3,12 +3,12 @@
 use std::{fs, net::SocketAddr, path::Path};
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 const FILE: &str = "addresses.json";
 
 /// Addresses in use. The file has the same keys.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Addresses {
     /// Public listener: hooks and gateway.
     pub hub: SocketAddr,
@@ -27,14 +27,9 @@ impl Addresses {
     pub fn write(&self, data_dir: &Path) -> Result<()> {
         let (file, draft) = (data_dir.join(FILE), data_dir.join(".addresses.json.new"));
         let text = serde_json::to_string_pretty(self)? + "\n";
-        fs::write(&draft, text).and_then(|()| fs::rename(&draft, &file)).with_context(|| format!("can't write {}", file.display()))
-    }
-
-    /// Reads the file of a running `up`.
-    pub fn read(data_dir: &Path) -> Result<Self> {
-        let file = data_dir.join(FILE);
-        let text = fs::read_to_string(&file).with_context(|| format!("can't read {}: is `roadstead up` running?", file.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("{} is not what `roadstead up` writes", file.display()))
+        fs::write(&draft, text)
+            .and_then(|()| fs::rename(&draft, &file))
+            .with_context(|| format!("can't write {}", file.display()))
     }
 
     /// Takes the file away when the addresses are no longer in use.

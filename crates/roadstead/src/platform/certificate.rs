@@ -68,7 +68,8 @@ fn names(address: SocketAddr, public_url: &str) -> Result<Vec<String>> {
     if !address.ip().is_unspecified() {
         add(address.ip().to_string());
     }
-    let url = Url::parse(public_url).with_context(|| format!("--public-url {public_url:?} is not a URL such as https://hub.example.com"))?;
+    let url = Url::parse(public_url)
+        .with_context(|| format!("--public-url {public_url:?} is not a URL such as https://hub.example.com"))?;
     match url.host().with_context(|| format!("--public-url {public_url:?} names no host"))? {
         Host::Domain(name) => add(name.to_string()),
         Host::Ipv4(ip) => add(IpAddr::from(ip).to_string()),

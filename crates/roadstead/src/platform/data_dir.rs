@@ -2,7 +2,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `control/` | the control plane: objects, keys, CA, audit log |
+//! | `store.db`, `secrets.key`, `pki/`, `audit.log` | the control plane: objects, the key of Secrets, the authority, who did what |
 //! | `log/` | the event log |
 //! | `kubeconfig` | the administrator's, mode 0600 |
 //! | `addresses.json` | where a running `up` listens |
@@ -22,12 +22,22 @@ pub struct DataDir(PathBuf);
 impl DataDir {
     /// Makes the directory (mode 0700), or checks that nobody else may read it.
     pub fn open(path: &Path) -> Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("can't make the data directory {}", path.display()))?;
-        let mode = fs::metadata(path).with_context(|| format!("can't look at {}", path.display()))?.permissions().mode();
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| format!("can't make the data directory {}", path.display()))?;
+        let mode =
+            fs::metadata(path).with_context(|| format!("can't look at {}", path.display()))?.permissions().mode();
         if mode & 0o077 != 0 {
             let is_new = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
             if !is_new {
-                bail!("{} may be read by others (mode {:o}): it will hold keys; run `chmod 700 {}`", path.display(), mode & 0o777, path.display());
+                bail!(
+                    "{} may be read by others (mode {:o}): it will hold keys; run `chmod 700 {}`",
+                    path.display(),
+                    mode & 0o777,
+                    path.display()
+                );
             }
             fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
         }
@@ -39,19 +49,9 @@ impl DataDir {
         &self.0
     }
 
-    /// The control plane's part.
-    pub fn control(&self) -> PathBuf {
-        self.0.join("control")
-    }
-
     /// The event log's part.
     pub fn log(&self) -> PathBuf {
         self.0.join("log")
-    }
-
-    /// The administrator's kubeconfig.
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.0.join("kubeconfig")
     }
 
     /// Where data goes if nothing is said: `$XDG_DATA_HOME/roadstead` or `~/.local/share/roadstead`.

@@ -1,36 +1,39 @@
 //! Wiring the rooms together on one machine: what `roadstead up` runs, and what the tour and the agent's own control plane
 //! are made of.
 //!
-//! In: [`Options`]. Out: bound addresses, an admin kubeconfig, a ready file. The order is the order of need: log, control
-//! plane (which serves the log's resource), hub, agent, listeners; readiness last.
+//! In: [`Options`]. Out: bound addresses, an admin kubeconfig, `addresses.json`. The order is the order of need: sockets, log,
+//! control plane (which serves the log's resource), hub, agent, listeners; readiness last.
 
 mod addresses;
-mod admin;
+pub mod admin;
+mod api_metrics;
 mod apps;
-mod certificate;
+pub mod certificate;
+mod control_plane;
 mod data_dir;
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, atomic::Ordering},
 };
 
 use anyhow::{Context, Result};
 use prometheus_client::registry::Registry;
-use roadstead_agent::{Agent, Ground};
-use roadstead_apiserver as apiserver;
+use roadstead_agent::{Agent, Ground, HubAccess, Pattern};
 use roadstead_hub::{
     Hub,
     events::EventsResource,
-    log::{LocalLog, Log, LogOptions},
-    source::Cidr,
+    log::{self, LocalLog},
+    metrics::on_commit,
 };
+use roadstead_kubewire::server::Transport;
+use roadstead_reconcile::targets::Cidr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use addresses::Addresses;
+pub use control_plane::ControlPlane;
 pub use data_dir::DataDir;
 
 /// What `roadstead up` is told.
@@ -54,60 +57,98 @@ pub struct Options {
     pub trusted_proxies: Vec<Cidr>,
     /// Private addresses that registry checks may reach.
     pub allow_targets: Vec<Cidr>,
-    /// Certificate and key of the public listener, PEM; default: from the data directory's own CA.
+    /// Certificate and key of the public listener, PEM; default: from the data directory's own authority.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Key that Secrets are encrypted with; default: in the data directory.
     pub key_file: Option<PathBuf>,
     /// Most bytes that the event log may take.
     pub log_quota: Option<u64>,
-    /// What the local agent may forward to, beside loopback.
-    pub allow_forward: Vec<String>,
+    /// What the local agent may forward to; default: loopback.
+    pub allow_forward: Vec<Pattern>,
+}
+
+impl Options {
+    /// On free loopback ports, with everything else at its default.
+    pub fn ephemeral(data_dir: PathBuf) -> Self {
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self {
+            data_dir,
+            hub_listen: free,
+            admin_listen: free,
+            api_listen: free,
+            http_listen: free,
+            https_listen: free,
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            allow_targets: Vec::new(),
+            tls: None,
+            key_file: None,
+            log_quota: None,
+            allow_forward: Vec::new(),
+        }
+    }
 }
 
 /// A running platform.
 pub struct Platform {
     addresses: Addresses,
-    server: apiserver::Server,
+    plane: ControlPlane,
+    log: Arc<LocalLog>,
     hub: Hub,
-    agent: Agent,
+    agent: roadstead_agent::Handle,
     stop: CancellationToken,
-    data_dir: DataDir,
 }
 
 impl Platform {
     /// Starts everything and returns when `/readyz` answers 200.
+    ///
+    /// # Errors
+    /// When a socket, a file or the control plane can't be opened; what was started is stopped again by dropping it.
     pub async fn start(options: Options) -> Result<Self> {
         let data_dir = DataDir::open(&options.data_dir)?;
+        Addresses::remove(data_dir.path());
         let listeners = Listeners::bind(&options).await?;
         let addresses = listeners.addresses()?;
         let mut metrics = Registry::default();
         let stop = CancellationToken::new();
 
-        let log = open_log(&data_dir, &options, &mut metrics).await?;
-        let server = open_control_plane(&data_dir, &options, &addresses, log.clone(), &mut metrics).await?;
-        let handle = server.handle();
+        let log = open_log(&data_dir, options.log_quota, &mut metrics).await?;
+        let events = Arc::new(EventsResource::new(log.clone()));
+        let plane = ControlPlane::open(&data_dir, options.key_file.clone(), vec![events], &mut metrics).await?;
 
         let public_url = options.public_url.clone().unwrap_or_else(|| format!("https://{}", addresses.hub));
-        let (tls, ca_pem) = certificate::for_hub(&options, &handle, addresses.hub, &public_url, &stop)?;
+        let (tls, ca_pem) = match options.tls.clone() {
+            Some((cert, key)) => (certificate::from_files(cert, key, stop.clone())?, String::new()),
+            None => {
+                let ca = plane.ca();
+                let pem = ca.pem().to_string();
+                (certificate::from_ca(ca, addresses.hub, &public_url, stop.clone())?, pem)
+            }
+        };
         let hub_options = roadstead_hub::Options {
             listener: listeners.hub,
-            tls: Some(tls),
+            transport: Transport::Both(tls.clone()),
             ca_pem,
             public_url,
             trusted_proxies: options.trusted_proxies.clone(),
             allow_targets: allowed_targets(&options, addresses.hub),
         };
-        let hub = Hub::start(handle.client(), log.clone(), hub_options, &mut metrics).await.context("the hub")?;
+        let hub = Hub::start(plane.client(), log.clone(), hub_options, &mut metrics).await.context("the hub")?;
         hub.set_ready(false);
-        let agent = Agent::start(agent_options(&handle, &options), &mut metrics).await.context("the agent")?;
+        let agent_options = roadstead_agent::Options {
+            hubs: [("main".to_string(), HubAccess::Client { client: plane.client(), identity: None })].into(),
+            allow_forward: options.allow_forward,
+            ..roadstead_agent::Options::new(plane.client(), Ground::Embedded)
+        };
+        let agent = Agent::start(agent_options, &mut metrics, stop.child_token()).await.context("the agent")?;
 
-        let metrics = Arc::new(metrics);
-        handle.serve(listeners.api, stop.clone())?;
-        admin::serve(listeners.admin, metrics, handle.clone(), stop.clone());
-        apps::serve(listeners.http, listeners.https, &handle, stop.clone())?;
-        addresses.write(data_dir.path())?;
+        plane.serve(listeners.api)?;
+        let ready = hub.readiness();
+        admin::serve(listeners.admin, metrics, move || ready.load(Ordering::Relaxed), stop.clone());
+        apps::serve(listeners.http, listeners.https, tls, &stop);
         hub.set_ready(true);
-        Ok(Self { addresses, server, hub, agent, stop, data_dir })
+        addresses.write(data_dir.path())?;
+        Ok(Self { addresses, plane, log, hub, agent, stop })
     }
 
     /// Addresses in use.
@@ -117,22 +158,23 @@ impl Platform {
 
     /// A client with all rights.
     pub fn client(&self) -> kube::Client {
-        self.server.handle().client()
+        self.plane.client()
     }
 
     /// Where everything is kept.
     pub fn data_dir(&self) -> &Path {
-        self.data_dir.path()
+        self.plane.data_dir()
     }
 
     /// Stops everything in the reverse order; what was acknowledged is on disk.
     pub async fn stop(self) {
         self.hub.set_ready(false);
-        self.agent.shutdown(Duration::from_secs(10)).await;
+        Addresses::remove(self.plane.data_dir());
+        self.agent.shutdown().await;
         self.hub.stop().await;
         self.stop.cancel();
-        self.server.shutdown().await;
-        Addresses::remove(self.data_dir.path());
+        self.plane.stop().await;
+        self.log.close().await;
     }
 }
 
@@ -147,11 +189,6 @@ struct Listeners {
 
 impl Listeners {
     async fn bind(options: &Options) -> Result<Self> {
-        let bind = async |flag: &str, address: SocketAddr| {
-            TcpListener::bind(address).await.with_context(|| {
-                format!("can't listen on {address}: is another `roadstead up` running? choose another address with {flag}")
-            })
-        };
         Ok(Self {
             hub: bind("--hub-listen", options.hub_listen).await?,
             admin: bind("--admin-listen", options.admin_listen).await?,
@@ -172,46 +209,24 @@ impl Listeners {
     }
 }
 
-async fn open_log(data_dir: &DataDir, options: &Options, metrics: &mut Registry) -> Result<Arc<dyn Log>> {
-    let log_options = LogOptions { dir: data_dir.log(), quota: options.log_quota, ..LogOptions::default() };
-    let log = LocalLog::open(log_options, metrics).await.context("the event log")?;
-    Ok(Arc::new(log))
+/// Binds a socket, or says with which flag to choose another.
+pub async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("can't listen on {address} (is another roadstead running? choose another address with {flag})")
+    })
 }
 
-async fn open_control_plane(
-    data_dir: &DataDir,
-    options: &Options,
-    addresses: &Addresses,
-    log: Arc<dyn Log>,
-    metrics: &mut Registry,
-) -> Result<apiserver::Server> {
-    let server_options = apiserver::Options {
-        data_dir: Some(data_dir.control()),
-        key_file: options.key_file.clone(),
-        crds: roadstead_api::crds(),
-        extra: vec![Arc::new(EventsResource::all(log))],
-        kubeconfig: Some(data_dir.kubeconfig()),
-        address: Some(addresses.api),
-        ..apiserver::Options::default()
-    };
-    apiserver::Server::open(server_options, metrics).await.context("the control plane")
+/// Opens the event log of a data directory.
+pub async fn open_log(data_dir: &DataDir, quota: Option<u64>, metrics: &mut Registry) -> Result<Arc<LocalLog>> {
+    let options = log::Options { quota, on_commit: Some(on_commit(metrics)), ..log::Options::default() };
+    LocalLog::open(&data_dir.log(), options).await.context("the event log")
 }
 
 /// `up` bound to loopback is somebody's own machine: then what is on loopback may be reached.
 fn allowed_targets(options: &Options, hub: SocketAddr) -> Vec<Cidr> {
     let mut targets = options.allow_targets.clone();
     if hub.ip().is_loopback() {
-        targets.extend(["127.0.0.0/8", "::1/128"].iter().filter_map(|block| block.parse().ok()));
+        targets.extend(["127.0.0.0/8", "::1/128"].iter().filter_map(|block| block.parse::<Cidr>().ok()));
     }
     targets
-}
-
-fn agent_options(handle: &apiserver::Handle, options: &Options) -> roadstead_agent::Options {
-    roadstead_agent::Options {
-        hubs: [("main".to_string(), handle.client())].into(),
-        own: handle.client(),
-        allow_forward: options.allow_forward.clone(),
-        ground: Ground::Embedded,
-        ..roadstead_agent::Options::default()
-    }
 }

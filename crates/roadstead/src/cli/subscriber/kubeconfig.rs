@@ -40,6 +40,11 @@ impl Hub {
         Ok(Hub { url, ca: data.remove("ca.crt") })
     }
 
+    /// Certificate of the authority that it must be trusted by, PEM; `None` if everybody trusts it.
+    pub fn ca(&self) -> Option<&str> {
+        self.ca.as_deref()
+    }
+
     /// The kubeconfig, as data.
     pub fn kubeconfig(&self, name: &str, namespace: &str, token: &str) -> Value {
         let mut cluster = json!({"server": self.url});

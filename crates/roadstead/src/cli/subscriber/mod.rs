@@ -3,11 +3,11 @@
 //! A token is made here and shown once, inside the kubeconfig that `add` and `rotate` print; the control plane gets only its hash.
 
 mod add;
-mod kubeconfig;
+pub mod kubeconfig;
 mod list;
 mod revoke;
 mod rotate;
-mod token;
+pub mod token;
 
 use anyhow::Result;
 use clap::Subcommand;
