@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use roadstead_kubewire::{Catalog, Context, DeleteOptions, ListOptions, Resource, User};
 use serde_json::{Value, json};
@@ -91,19 +92,22 @@ impl Crds {
         self.serve(&crds, &verdicts);
         // What is written here wakes this loop again.
         self.done.send_replace(state.version);
-        let mut again = false;
-        for (object, crd) in &crds {
-            let status =
-                verdicts.iter().find(|verdict| *verdict.name == *object.key.name).and_then(|v| v.status.clone());
-            if let Some(status) = status {
-                let mut next = (**crd).clone();
-                next["status"] = status;
-                again |= !self.write(object, Action::Put(Draft::new(&next))).await;
-            } else if meta::deleting(crd) && meta::finalizers(crd).contains(&CLEANUP) {
-                again |= !self.clean_up(object, crd).await;
+        // All at once, so that they share a commit.
+        let work = crds.iter().map(async |(object, crd)| {
+            let verdict = verdicts.iter().find(|verdict| *verdict.name == *object.key.name);
+            match verdict.and_then(|verdict| verdict.status.clone()) {
+                Some(status) => {
+                    let mut next = (**crd).clone();
+                    next["status"] = status;
+                    self.write(object, Action::Put(Draft::new(&next))).await
+                }
+                None if meta::deleting(crd) && meta::finalizers(crd).contains(&CLEANUP) => {
+                    self.clean_up(object, crd).await
+                }
+                None => true,
             }
-        }
-        again
+        });
+        !join_all(work).await.into_iter().all(|done| done)
     }
 
     /// Names that are in use by what no CRD defines.
