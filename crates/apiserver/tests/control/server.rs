@@ -253,7 +253,7 @@ async fn kubectl_works_with_the_written_kubeconfig() {
         text
     };
     let file = dir.path().join("object.yaml");
-    std::fs::write(&file, "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {a: b}\n").unwrap();
+    std::fs::write(&file, "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {a: Yg==}\n").unwrap();
     let file = file.to_str().unwrap();
     assert_eq!(run(&["apply", "-f", file]).await, "secret/s created\n");
     assert_eq!(run(&["apply", "-f", file]).await, "secret/s unchanged\n");
