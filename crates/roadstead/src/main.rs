@@ -1,5 +1,6 @@
 //! The binary. Everything it can do is a verb in `cli`; `platform` wires the rooms together; this file only starts it.
 
+mod backup;
 mod cli;
 mod demo;
 mod platform;

@@ -5,6 +5,7 @@
 //! run on one thread; roles (`up`, `hub`, `agent`) bring a runtime of their own.
 
 mod agent;
+mod backup;
 mod change;
 mod completion;
 mod config;
@@ -49,6 +50,10 @@ enum Verb {
     Subscriber(subscriber::Args),
     /// What an agent does with events, and what it gave up on.
     Trigger(trigger::Args),
+    /// Copy everything that a running platform keeps into one file.
+    Backup(backup::BackupArgs),
+    /// Make a data directory from a backup.
+    Restore(backup::RestoreArgs),
     /// Show which control plane is used, and why.
     Config(config::Args),
     /// Print a completion script for a shell.
@@ -74,6 +79,8 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Hub(args) => hub::run(*args),
         Verb::Agent(args) => agent::run(*args),
         Verb::Demo(args) => demo::run(args),
+        Verb::Backup(args) => client(backup::backup(args)),
+        Verb::Restore(args) => backup::restore_file(args),
         Verb::Hook(args) => client(hook::run(args)),
         Verb::Subscriber(args) => client(subscriber::run(args)),
         Verb::Trigger(args) => client(trigger::run(args)),

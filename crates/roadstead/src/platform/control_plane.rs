@@ -56,6 +56,16 @@ impl ControlPlane {
         Ok(address)
     }
 
+    /// The control plane itself.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Serves one more resource.
+    pub fn plug(&self, resource: Arc<dyn Resource>) {
+        self.handle.plug([resource]);
+    }
+
     /// A client with all rights, in process.
     pub fn client(&self) -> kube::Client {
         self.handle.client()

@@ -32,6 +32,8 @@ use roadstead_reconcile::targets::Cidr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::backup::{Backups, Source};
+
 pub use addresses::Addresses;
 pub use control_plane::ControlPlane;
 pub use data_dir::DataDir;
@@ -115,6 +117,9 @@ impl Platform {
         let log = open_log(&data_dir, options.log_quota, &mut metrics).await?;
         let events = Arc::new(EventsResource::new(log.clone()));
         let plane = ControlPlane::open(&data_dir, options.key_file.clone(), vec![events], &mut metrics).await?;
+
+        let source = Source { handle: plane.handle(), log: log.clone(), data_dir: data_dir.path().to_path_buf() };
+        plane.plug(Arc::new(Backups::new(source)));
 
         let public_url = options.public_url.clone().unwrap_or_else(|| format!("https://{}", addresses.hub));
         let (tls, ca_pem) = match options.tls.clone() {
