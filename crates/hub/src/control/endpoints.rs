@@ -155,7 +155,9 @@ impl Controller {
         let mut endpoint_events = watcher::watcher(endpoints, watcher::Config::default()).default_backoff().boxed();
         let mut secret_events = watcher::watcher(secrets, watcher::Config::default()).default_backoff().boxed();
         let mut synced = Some(synced);
-        let mut listed: Option<BTreeMap<Key, WebhookEndpoint>> = None;
+        // Nothing is decided before the first list is complete, nor while a later one is under way: an endpoint that has not
+        // been seen yet must not be taken for one that was deleted.
+        let mut listed = Some(BTreeMap::new());
         let mut dirty: BTreeSet<Key> = BTreeSet::new();
         let mut retry: HashMap<Key, Instant> = HashMap::new();
         loop {

@@ -222,7 +222,7 @@ impl Controller {
         let api: Api<Subscriber> = Api::all(self.client.clone());
         let mut events = watcher::watcher(api, watcher::Config::default()).default_backoff().boxed();
         let mut objects: BTreeMap<Key, Subscriber> = BTreeMap::new();
-        let mut listed: Option<BTreeMap<Key, Subscriber>> = None;
+        let mut listed = Some(BTreeMap::new());
         let mut missed: BTreeMap<Key, String> = BTreeMap::new();
         let mut scopes: BTreeMap<Key, BTreeSet<Key>> = BTreeMap::new();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
