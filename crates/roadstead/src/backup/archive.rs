@@ -59,7 +59,10 @@ impl Source {
             bail!("{} exists already; a backup never overwrites", to.display());
         }
         // Beside the data, on the same disk: copies of closed files are cheap there, and private.
-        let staging = tempfile::Builder::new().prefix(".backup-").tempdir_in(&self.data_dir).context("can't make room for the copies")?;
+        let staging = tempfile::Builder::new()
+            .prefix(".backup-")
+            .tempdir_in(&self.data_dir)
+            .context("can't make room for the copies")?;
         // The log first: an endpoint that is younger than its copy just has no events in it, but an event whose endpoint is not
         // in the store's copy would be taken for a deleted endpoint's.
         self.log.backup_to(&staging.path().join("log")).await.context("the event log")?;
@@ -158,7 +161,10 @@ fn unpack(archive: &Path, to: &Path) -> Result<Manifest> {
             entry.by_ref().take(64 << 10).read_to_string(&mut text)?;
             let read: Manifest = serde_json::from_str(&text).context(MANIFEST)?;
             if read.format > FORMAT {
-                bail!("it was made by roadstead {}, whose backups this one can't read: use that version or a later one", read.roadstead);
+                bail!(
+                    "it was made by roadstead {}, whose backups this one can't read: use that version or a later one",
+                    read.roadstead
+                );
             }
             private_dir(to)?;
             manifest = Some(read);

@@ -91,8 +91,15 @@ impl Resource for Backups {
         found.map(|backup| Bytes::from(backup.to_string())).ok_or_else(|| ApiError::not_found(GROUP, PLURAL, &key.name))
     }
 
-    async fn create(&self, _cx: &Context, _: Option<&str>, payload: Payload, options: &WriteOptions) -> ApiResult<Written> {
-        let asked: Value = serde_json::from_slice(&payload.bytes).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    async fn create(
+        &self,
+        _cx: &Context,
+        _: Option<&str>,
+        payload: Payload,
+        options: &WriteOptions,
+    ) -> ApiResult<Written> {
+        let asked: Value =
+            serde_json::from_slice(&payload.bytes).map_err(|error| ApiError::bad_request(error.to_string()))?;
         let path = asked["spec"]["path"].as_str().map(PathBuf::from).filter(|path| path.is_absolute());
         let path = path.ok_or_else(|| ApiError::bad_request("spec.path must be an absolute path"))?;
         if path.exists() {

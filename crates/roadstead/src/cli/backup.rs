@@ -74,7 +74,12 @@ pub async fn backup(args: BackupArgs) -> Result<()> {
             Some("Failed") => bail!("the backup failed: {}", status["message"].as_str().unwrap_or("no reason given")),
             _ if tokio::time::Instant::now() > deadline => {
                 let what = format!("the backup {} was not done", path.display());
-                return Err(Failure::Timeout { what, after: args.timeout, hint: "It goes on; look at the file".into() }.into());
+                return Err(Failure::Timeout {
+                    what,
+                    after: args.timeout,
+                    hint: "It goes on; look at the file".into(),
+                }
+                .into());
             }
             _ => {}
         }
