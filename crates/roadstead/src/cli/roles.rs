@@ -7,13 +7,19 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
 
-/// A runtime over all cores.
+/// A runtime over all cores, with as many open files as the system allows: every watch is a socket, and many systems begin
+/// with 1,024 for the sake of programs that are older than that.
 pub fn runtime() -> Result<Runtime> {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, limit = limit.current, "the limit of open files could not be raised");
+    }
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")
 }
 
