@@ -32,6 +32,11 @@ impl Cursor {
         parse().ok_or_else(|| ApiError::bad_request("continue key is not valid"))
     }
 
+    /// A token says what a client likes; nothing is beyond the head.
+    fn within(self, head: u64) -> Self {
+        Self { head: self.head.min(head), ..self }
+    }
+
     /// The first page: at the head, or at exactly the version asked for.
     async fn first(log: &dyn Log, options: &ListOptions) -> ApiResult<Self> {
         let version = parse_version(&options.resource_version)?.unwrap_or(0);
@@ -44,7 +49,7 @@ impl Cursor {
 /// One page of `selection`.
 pub(super) async fn list(log: &dyn Log, selection: &Selection, options: &ListOptions) -> ApiResult<List> {
     let mut cursor = match &options.continue_token {
-        Some(token) => Cursor::decode(token)?,
+        Some(token) => Cursor::decode(token)?.within(log.head()),
         None => Cursor::first(log, options).await?,
     };
     let limit = if options.limit == 0 { PAGE_EVENTS } else { options.limit.min(PAGE_EVENTS) };

@@ -34,9 +34,9 @@ pub(super) fn budget() -> Arc<Semaphore> {
 /// What wakes the reader.
 enum Source {
     /// Its endpoints, each with its bell: nobody else's events wake it.
-    Named(Vec<(Arc<Endpoint>, watch::Receiver<u64>)>),
+    Named(Vec<(Arc<Endpoint>, watch::Receiver<()>)>),
     /// The bell of all.
-    All(watch::Receiver<u64>),
+    All(watch::Receiver<()>),
 }
 
 /// A follower of the local log.

@@ -22,6 +22,9 @@ pub(super) const CHECKPOINT_STEP: u64 = 4 << 20;
 /// A round is made at least this often.
 const TICK: Duration = Duration::from_millis(500);
 
+/// Longest time that one round loads ids.
+const LOADING: Duration = Duration::from_millis(100);
+
 /// Wakes the janitor.
 #[derive(Default)]
 pub(super) struct Bell {
@@ -104,8 +107,14 @@ impl Janitor {
         Ok(())
     }
 
+    /// Loads fingerprints, newest first, in portions that leave time for the rest.
     fn load(&mut self) -> Result<(), LogError> {
+        let started = Instant::now();
         while let Some(ordinal) = self.unloaded.last().copied() {
+            if started.elapsed() > LOADING {
+                self.bell.ring();
+                break;
+            }
             let connection = ids::open(&self.shared.directory, ordinal)?;
             self.shared.fingerprints.add(ordinal, ids::fingerprints(&connection)?);
             self.unloaded.pop();
@@ -130,17 +139,20 @@ impl Janitor {
         Ok(())
     }
 
+    /// Seals what the writer has closed; one that is still being read does not hold up the others.
     fn seal(&mut self) -> Result<(), LogError> {
-        loop {
-            let Some((segment, mut connection)) = lock(&self.shared.closing).pop() else { return Ok(()) };
+        let closing = std::mem::take(&mut *lock(&self.shared.closing));
+        let mut result = Ok(());
+        for (segment, mut connection) in closing {
             if self.checkpointer.as_ref().is_some_and(|(ordinal, _)| *ordinal == segment.ordinal) {
                 self.checkpointer = None;
             }
             if let Err(error) = seal::seal(&self.shared, &segment, &mut connection) {
                 lock(&self.shared.closing).push((segment, connection));
-                return Err(error);
+                result = Err(error);
             }
         }
+        result
     }
 
     fn retain(&mut self) -> Result<(), LogError> {

@@ -73,6 +73,12 @@ impl LocalLog {
         let janitor = Janitor::new(shared.clone(), sender.clone(), bell.clone(), unloaded);
         let spawn =
             |name: &str, run: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.into()).spawn(run);
+        let ringing = shared.clone();
+        tokio::spawn(async move {
+            while !ringing.closed.load(Ordering::Acquire) {
+                ringing.ring.ring_marked().await;
+            }
+        });
         let threads = Threads {
             writer: spawn("log-writer", Box::new(move || writer.run()))?,
             janitor: spawn("log-janitor", Box::new(move || janitor.run()))?,

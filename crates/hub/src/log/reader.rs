@@ -67,7 +67,12 @@ impl Readers {
             Err(_) if segment.removed() => return Ok(None),
             Err(error) => return Err(error),
         };
-        let result = query(&connection)?;
+        let result = query(&connection);
+        // The file may have gone while it was being read; then whatever is wrong is right.
+        if segment.removed() {
+            return Ok(result.ok());
+        }
+        let result = result?;
         let mut idle = lock(&self.idle);
         if idle.len() >= IDLE {
             idle.remove(0);

@@ -1,22 +1,23 @@
 //! The recent events in memory, and the bells that wake live readers.
 //!
-//! The writer shows each committed batch here, then moves the head, then rings: one bell for each endpoint that got something and
-//! one for readers of everything. Readers hold a position and look up what lies behind it; nobody holds a channel of events, so a
+//! The writer shows each committed batch here, then moves the head, then marks who is to be woken; a task of its own rings: one bell
+//! for each endpoint that got something and one for readers of everything. Waking thousands takes milliseconds, which the next commit
+//! must not wait for. Readers hold a position and look up what lies behind it; nobody holds a channel of events, so a
 //! slow reader costs nothing and loses nothing: what is no longer here it reads from disk.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{
-        Arc, RwLock,
+        Arc, Mutex, RwLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::{
     record::Record,
-    shared::{read, write},
+    shared::{lock, read, write},
 };
 
 /// The live side of one endpoint, whatever its incarnation. Exists for every stream, and for every endpoint that somebody waits
@@ -58,21 +59,21 @@ impl Endpoint {
 pub(super) struct Tail {
     records: RwLock<VecDeque<Arc<Record>>>,
     complete_after: AtomicU64,
-    bell: watch::Sender<u64>,
+    bell: watch::Sender<()>,
 }
 
 impl Tail {
     fn new(complete_after: u64) -> Self {
-        Self { records: RwLock::default(), complete_after: complete_after.into(), bell: watch::Sender::new(0) }
+        Self { records: RwLock::default(), complete_after: complete_after.into(), bell: watch::Sender::new(()) }
     }
 
     /// A receiver that changes when there is something new.
-    pub fn listen(&self) -> watch::Receiver<u64> {
+    pub fn listen(&self) -> watch::Receiver<()> {
         self.bell.subscribe()
     }
 
-    fn ring(&self, position: u64) {
-        self.bell.send_replace(position);
+    fn ring(&self) {
+        self.bell.send_replace(());
     }
 
     fn push(&self, record: Arc<Record>) {
@@ -109,11 +110,14 @@ pub(super) struct Ring {
     pub all: Tail,
     bytes: AtomicUsize,
     limit: usize,
+    /// Whose readers are to be woken, by stream.
+    marked: Mutex<HashMap<u32, Arc<Endpoint>>>,
+    due: Notify,
 }
 
 impl Ring {
     pub fn new(limit: usize, head: u64) -> Self {
-        Self { all: Tail::new(head), bytes: AtomicUsize::new(0), limit }
+        Self { all: Tail::new(head), bytes: AtomicUsize::new(0), limit, marked: Mutex::default(), due: Notify::new() }
     }
 
     pub fn bytes(&self) -> usize {
@@ -137,22 +141,28 @@ impl Ring {
         self.bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Wakes everybody who waits for `endpoints` or for all, to see that the log is closed.
-    pub fn ring_all<'a>(&self, endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) {
-        endpoints.for_each(|endpoint| endpoint.tail.ring(0));
-        self.all.ring(0);
+    /// Has the readers of a batch woken, which must be below the head.
+    pub fn mark(&self, batch: &[Arc<Record>]) {
+        let mut marked = lock(&self.marked);
+        for record in batch {
+            marked.entry(record.state.key).or_insert_with(|| record.state.endpoint.clone());
+        }
+        drop(marked);
+        self.due.notify_one();
     }
 
-    /// Wakes the readers of a batch that is below the head.
-    pub fn ring(&self, batch: &[Arc<Record>]) {
-        let Some(last) = batch.last() else { return };
-        let mut rung: Vec<u32> = Vec::new();
-        for record in batch.iter().rev() {
-            if !rung.contains(&record.state.key) {
-                rung.push(record.state.key);
-                record.state.endpoint.tail.ring(record.position);
-            }
-        }
-        self.all.ring(last.position);
+    /// Wakes everybody who waits for `endpoints` or for all, and the ringer.
+    pub fn ring_all<'a>(&self, endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) {
+        endpoints.for_each(|endpoint| endpoint.tail.ring());
+        self.all.ring();
+        self.due.notify_one();
+    }
+
+    /// Waits until something is marked, and rings.
+    pub async fn ring_marked(&self) {
+        self.due.notified().await;
+        let marked = std::mem::take(&mut *lock(&self.marked));
+        marked.values().for_each(|endpoint| endpoint.tail.ring());
+        self.all.ring();
     }
 }

@@ -1,7 +1,7 @@
 //! Closing a segment for good: its ids go to an id file, its shares into the segment, its write-ahead log into the database. Idempotent:
 //! after a crash it is done again from the start.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rusqlite::Connection;
 
@@ -40,17 +40,24 @@ pub(super) fn recent_ids(shared: &Shared, connection: &Connection) -> Result<Rec
 /// Seals a closed segment; `connection` is the writer's old one, or a new one after a restart.
 pub(super) fn seal(shared: &Shared, segment: &Segment, connection: &mut Connection) -> Result<(), LogError> {
     let Some((_, newest)) = segment.span() else { return Ok(()) };
+    connection.busy_timeout(Duration::from_millis(50))?;
+    empty_wal(shared, segment, connection)?;
     let rows = id_rows(shared, connection)?;
     let extent = Extent { first: segment.first(), last: segment.last(), newest };
     ids::build(&shared.directory, segment.ordinal, &rows, extent)?;
     segment.write_shares(connection)?;
-    shared.readers.release(segment.ordinal);
-    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    if busy {
-        return Err(LogError::Storage(format!("segment {} is still being read", segment.ordinal)));
-    }
+    empty_wal(shared, segment, connection)?;
     lock(&shared.extents).insert(segment.ordinal, extent);
     shared.fingerprints.add(segment.ordinal, rows.iter().map(|row| fingerprint(&row.hash)).collect());
     segment.set_sealed(true);
     Ok(())
+}
+
+/// Moves the whole write-ahead log into the database. Fails, to be tried again, while somebody reads.
+fn empty_wal(shared: &Shared, segment: &Segment, connection: &Connection) -> Result<(), LogError> {
+    shared.readers.release(segment.ordinal);
+    match connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))? {
+        true => Err(LogError::Storage(format!("segment {} is still being read", segment.ordinal))),
+        false => Ok(()),
+    }
 }

@@ -161,7 +161,7 @@ impl Writer {
             let _ = job.reply.send(answer);
         }
         if written.is_ok() {
-            self.shared.ring.ring(&batch.records);
+            self.shared.ring.mark(&batch.records);
             self.roll_if_large();
         }
     }

@@ -80,3 +80,26 @@ async fn closing_ends_followers_and_appends() {
     assert_eq!(waiting.await.unwrap(), Err(crate::log::LogError::Closed));
     assert_eq!(handle.append(&stream("shop"), vec![draft("1")]).await, Err(crate::log::LogError::Closed));
 }
+
+#[tokio::test]
+async fn a_reader_that_never_lets_go_cannot_grow_the_write_ahead_log() {
+    let directory = tempdir().unwrap();
+    let options = small();
+    let limit = options.segment_bytes + (1 << 20);
+    let log = open(&directory, options).await;
+    append(&log, &stream("shop"), "first").await;
+    let reader = rusqlite::Connection::open(directory.path().join("segment-00000001.db")).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM event;").unwrap();
+    for n in 0..400 {
+        append(&log, &stream("shop"), &n.to_string()).await;
+    }
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let entry = entry.unwrap();
+        let length = entry.metadata().unwrap().len();
+        assert!(length <= limit, "{:?}: {length}", entry.file_name());
+    }
+    let sealed = |ordinal: u64| directory.path().join(format!("ids-{ordinal:08}.db")).exists();
+    until("segments that nobody reads are sealed", async || sealed(2)).await;
+    drop(reader);
+    until("the first one follows", async || sealed(1)).await;
+}
