@@ -46,18 +46,14 @@ impl Merger<'_> {
         let strategy = self.node(id).and_then(|node| node.strategy.as_deref());
         match (old, patch) {
             (_, Value::Null) => Ok(None),
-            (old, Value::Object(patch)) => match mode(patch)? {
-                Mode::Delete => Ok(None),
-                Mode::Replace => Ok(Some(strip(&Value::Object(patch.clone())))),
-                Mode::Merge if strategy.is_some_and(|s| s.replace) => Ok(Some(strip(&Value::Object(patch.clone())))),
-                Mode::Merge => {
-                    let empty = Map::new();
-                    let old = old.and_then(Value::as_object).unwrap_or(&empty);
-                    self.object(old, patch, id).map(|merged| Some(Value::Object(merged)))
-                }
+            (Some(Value::Object(old)), Value::Object(patch)) => match mode(patch)? {
+                // What is deleted as a whole is empty, not gone: `null` removes.
+                Mode::Delete => Ok(Some(Value::Object(Map::new()))),
+                Mode::Merge if !strategy.is_some_and(|s| s.replace) => self.object(old, patch, id).map(Some),
+                Mode::Merge | Mode::Replace => Ok(Some(strip(&Value::Object(patch.clone())))),
             },
-            (old, Value::Array(items)) if strategy.is_some_and(|s| s.merge) => {
-                let old = old.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            (_, Value::Object(patch)) if mode(patch)? == Mode::Delete => Ok(None),
+            (Some(Value::Array(old)), Value::Array(items)) if strategy.is_some_and(|s| s.merge) => {
                 let merged = match strategy.and_then(|s| s.key.as_deref()) {
                     Some(key) => self.keyed(old, items, key, self.node(id).and_then(|node| node.items))?,
                     None => scalars(old, items),
@@ -68,28 +64,16 @@ impl Merger<'_> {
         }
     }
 
-    fn object(
-        &self,
-        old: &Map<String, Value>,
-        patch: &Map<String, Value>,
-        id: Option<NodeId>,
-    ) -> ApiResult<Map<String, Value>> {
+    fn object(&self, old: &Map<String, Value>, patch: &Map<String, Value>, id: Option<NodeId>) -> ApiResult<Value> {
         let mut new = old.clone();
-        if let Some(retained) = patch.get("$retainKeys") {
-            let names = retained.as_array().ok_or_else(|| bad("$retainKeys is a list of field names"))?;
-            let unnamed = patch.iter().find(|(key, value)| {
-                matches!(beside(key), Beside::Field) && !value.is_null() && !names.iter().any(|n| n == key.as_str())
-            });
-            if let Some((key, _)) = unnamed {
-                return Err(bad(&format!("{key} is set by the patch but not among its $retainKeys")));
-            }
-            new.retain(|key, _| names.iter().any(|name| name == key.as_str()));
+        if let Some(names) = patch.get("$retainKeys") {
+            retain(&mut new, patch, names)?;
         }
         for (key, value) in patch {
             match beside(key) {
                 Beside::Own | Beside::Order(_) => {}
                 Beside::DeleteFrom(field) => delete_from(&mut new, field, value)?,
-                Beside::Field => match self.value(old_of(&new, key), value, self.below(id, key))? {
+                Beside::Field => match self.value(new.get(key), value, self.below(id, key))? {
                     Some(value) => {
                         new.insert(key.clone(), value);
                     }
@@ -105,57 +89,81 @@ impl Merger<'_> {
                 let merge_key = below.and_then(|node| node.strategy.as_deref()?.key.as_deref());
                 let order = order.as_array().ok_or_else(|| bad("$setElementOrder is a list"))?;
                 check_order(order, patch.get(field), merge_key)?;
+                let before = old.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
                 if let Some(Value::Array(items)) = new.get_mut(field) {
-                    reorder(items, order, merge_key);
+                    *items = ordered(std::mem::take(items), order, before, merge_key);
                 }
             }
         }
-        Ok(new)
+        Ok(Value::Object(new))
     }
 
     /// Merges two lists of objects that are told apart by `key`.
     fn keyed(&self, old: &[Value], patch: &[Value], key: &str, id: Option<NodeId>) -> ApiResult<Vec<Value>> {
-        let only = |item: &Value, what: &str| {
-            item.get("$patch").and_then(Value::as_str) == Some(what) && item.as_object().is_some_and(|o| o.len() == 1)
-        };
         let mut new = old.to_vec();
-        if patch.iter().any(|item| only(item, "replace")) {
-            new.clear();
-        }
-        for item in patch.iter().filter(|item| !only(item, "replace")) {
+        let mut rest = Vec::new();
+        let mut replace = false;
+        for item in patch {
             let fields =
                 item.as_object().ok_or_else(|| bad(&format!("an item of a list merged by {key} is an object")))?;
-            let identity = fields.get(key).filter(|value| !value.is_null());
-            let identity = identity.ok_or_else(|| bad(&format!("map does not contain declared merge key: {key}")))?;
+            match mode(fields)? {
+                // One such item is about the whole list.
+                Mode::Replace => replace = true,
+                Mode::Delete => {
+                    let gone = identity_in(item, key)?;
+                    new.retain(|old| old.get(key) != Some(gone));
+                }
+                Mode::Merge => rest.push(item),
+            }
+        }
+        if replace {
+            return Ok(rest.into_iter().map(strip).collect());
+        }
+        for item in &rest {
+            let identity = identity_in(item, key)?;
             let at = new.iter().position(|old| old.get(key) == Some(identity));
             match (self.value(at.map(|at| &new[at]), item, id)?, at) {
                 (Some(value), Some(at)) => new[at] = value,
                 (Some(value), None) => new.push(value),
-                (None, Some(_)) => new.retain(|old| old.get(key) != Some(identity)),
-                (None, None) => {}
+                (None, _) => {}
             }
         }
-        Ok(new)
+        let patched: Vec<Value> = rest.into_iter().cloned().collect();
+        Ok(ordered(new, &patched, old, Some(key)))
     }
 }
 
-fn old_of<'a>(fields: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
-    fields.get(key)
+/// The value of the merge key.
+fn identity_in<'a>(item: &'a Value, key: &str) -> ApiResult<&'a Value> {
+    let found = item.get(key).filter(|value| !value.is_null());
+    found.ok_or_else(|| bad(&format!("map does not contain declared merge key: {key}")))
+}
+
+/// `$retainKeys`: only these fields stay, and the patch sets no others.
+fn retain(new: &mut Map<String, Value>, patch: &Map<String, Value>, names: &Value) -> ApiResult<()> {
+    let names = names.as_array().ok_or_else(|| bad("$retainKeys is a list of field names"))?;
+    let named = |key: &str| names.iter().any(|name| name == key);
+    let set = patch.iter().filter(|(key, value)| matches!(beside(key), Beside::Field) && !value.is_null());
+    if let Some((key, _)) = set.into_iter().find(|(key, _)| !named(key)) {
+        return Err(bad(&format!("{key} is set by the patch but not among its $retainKeys")));
+    }
+    new.retain(|key, _| named(key));
+    Ok(())
 }
 
 fn bad(why: &str) -> ApiError {
     ApiError::bad_request(why)
 }
 
-/// Merges two lists of scalars: what is new is appended.
+/// Merges two lists of scalars, each of which then occurs once.
 fn scalars(old: &[Value], patch: &[Value]) -> Vec<Value> {
-    let mut new = old.to_vec();
-    for item in patch {
+    let mut new: Vec<Value> = Vec::with_capacity(old.len() + patch.len());
+    for item in old.iter().chain(patch) {
         if !new.contains(item) {
             new.push(item.clone());
         }
     }
-    new
+    ordered(new, patch, old, None)
 }
 
 fn delete_from(fields: &mut Map<String, Value>, field: &str, values: &Value) -> ApiResult<()> {
@@ -187,22 +195,22 @@ fn check_order(order: &[Value], patched: Option<&Value>, key: Option<&str>) -> A
     Ok(())
 }
 
-/// Brings `items` into the given order; what the order does not name keeps its place relative to what stood before it.
-fn reorder(items: &mut Vec<Value>, order: &[Value], key: Option<&str>) {
-    let place = |item: &Value| order.iter().position(|ordered| identity(ordered, key) == identity(item, key));
-    let mut named: Vec<(usize, Value)> = Vec::new();
-    let mut unnamed: Vec<(usize, Value)> = Vec::new();
-    for (index, item) in std::mem::take(items).into_iter().enumerate() {
-        match place(&item) {
-            Some(at) => named.push((at, item)),
-            None => unnamed.push((index, item)),
+/// Brings a merged list into order. What `order` names comes in that order; the rest comes in the order `before`; where the two
+/// meet, what stood first before stays first, and what is new goes before the rest.
+fn ordered(items: Vec<Value>, order: &[Value], before: &[Value], key: Option<&str>) -> Vec<Value> {
+    let place = |list: &[Value], item: &Value| list.iter().position(|one| identity(one, key) == identity(item, key));
+    let (mut named, rest): (Vec<Value>, Vec<Value>) = items.into_iter().partition(|item| place(order, item).is_some());
+    named.sort_by_key(|item| place(order, item));
+    let mut rest = rest.into_iter().peekable();
+    let mut result = Vec::with_capacity(named.len());
+    for item in named {
+        let at = place(before, &item);
+        while let Some(other) = rest.next_if(|other| at.is_some() && place(before, other).is_some_and(|p| Some(p) < at))
+        {
+            result.push(other);
         }
+        result.push(item);
     }
-    named.sort_by_key(|(at, _)| *at);
-    // An unnamed item goes back to its index, as far as the list reaches.
-    let mut result: Vec<Value> = named.into_iter().map(|(_, item)| item).collect();
-    for (index, item) in unnamed {
-        result.insert(index.min(result.len()), item);
-    }
-    *items = result;
+    result.extend(rest);
+    result
 }
