@@ -12,8 +12,8 @@ use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// How long an answer may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an answer may take; longer than any deadline of a server.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An answer, whole.
 #[derive(Debug)]

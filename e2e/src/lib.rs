@@ -5,6 +5,8 @@
 //!
 //! The binary is `$ROADSTEAD_BIN`, or built by cargo before the first test. Tools come from `cargo xtask tools`.
 
+pub mod agent;
+pub mod cut;
 pub mod endpoint;
 pub mod http;
 pub mod image;
@@ -15,9 +17,11 @@ pub mod receiver;
 pub mod registry;
 pub mod sign;
 pub mod tools;
+pub mod trigger;
 pub mod up;
 pub mod wait;
 
+pub use agent::Agent;
 pub use anyhow::{Context, Result, bail, ensure};
 pub use endpoint::Hook;
 pub use http::{Answer, post};

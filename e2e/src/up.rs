@@ -88,6 +88,11 @@ impl Up {
         &mut self.process
     }
 
+    /// What it has written.
+    pub fn process_log(&self) -> String {
+        self.process.log()
+    }
+
     /// Where its listeners are.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
@@ -121,6 +126,14 @@ impl Up {
     /// Runs a verb of the command line as admin; fails unless it exits with 0. Gives stdout.
     pub fn cli(&self, arguments: &[&str]) -> Result<String> {
         cli(&self.kubeconfig(), arguments)
+    }
+
+    /// Starts a verb of the command line as admin in the background; what it writes is in the process' log.
+    pub fn spawn_cli(&self, arguments: &[&str]) -> Result<Process> {
+        let mut command = Command::new(tools::roadstead()?);
+        command.args(arguments).env("KUBECONFIG", self.kubeconfig());
+        let log = self.scratch.path().join(format!("cli-{}.log", arguments.join("-").replace('/', "_")));
+        Process::start(&format!("roadstead {}", arguments.join(" ")), &mut command, &log)
     }
 
     /// Where to post, plain HTTP: the path of `status.url` at the present address.

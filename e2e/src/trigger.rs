@@ -1,0 +1,45 @@
+//! Triggers as tests use them.
+
+use anyhow::{Result, ensure};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use roadstead_api::trigger::{Forward, HubEndpoint, Start};
+use roadstead_api::{Trigger, TriggerSpec, TriggerStatus};
+
+use crate::endpoint::NAMESPACE;
+use crate::wait::eventually;
+
+/// The spec of a trigger that forwards an endpoint's events, from the oldest on.
+pub fn forward(endpoint: &str, url: &str) -> TriggerSpec {
+    TriggerSpec {
+        endpoint: HubEndpoint { hub: "main".into(), namespace: NAMESPACE.into(), name: endpoint.into() },
+        forward: Some(Forward { url: url.into(), timeout: "10s".into(), ..Forward::default() }),
+        start: Start::Earliest,
+        ..TriggerSpec::default()
+    }
+}
+
+/// Creates it.
+pub async fn create(client: &Client, name: &str, spec: TriggerSpec) -> Result<()> {
+    api(client).create(&PostParams::default(), &Trigger::new(name, spec)).await?;
+    Ok(())
+}
+
+/// Its status.
+pub async fn status(client: &Client, name: &str) -> Result<TriggerStatus> {
+    Ok(api(client).get(name).await?.status.unwrap_or_default())
+}
+
+/// Waits until all events up to `sequence` are done.
+pub async fn done(client: &Client, name: &str, sequence: u64) -> Result<TriggerStatus> {
+    eventually(&format!("trigger {name} has done {sequence} events"), async || {
+        let status = status(client, name).await?;
+        ensure!(status.sequence >= sequence, "it is at {}: {:?}", status.sequence, status.last_result);
+        Ok(Some(status))
+    })
+    .await
+}
+
+fn api(client: &Client) -> Api<Trigger> {
+    Api::namespaced(client.clone(), NAMESPACE)
+}
