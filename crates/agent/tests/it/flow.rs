@@ -1,9 +1,11 @@
 //! Events flow: start, filter, order, back-pressure, what the hub and the status are told.
 
-use roadstead_agent::plan::Limits;
+use prometheus_client::{encoding::text::encode, registry::Registry};
+use roadstead_agent::{Agent, plan::Limits};
 use roadstead_api::Subscriber;
 use roadstead_hub::log::Draft;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     receiver::Receiver,
@@ -176,7 +178,8 @@ async fn no_trigger_waits_for_another() {
 async fn the_hub_is_told_how_far_the_agent_is() {
     let world = World::start().await;
     let receiver = Receiver::start().await;
-    let agent = world.agent().await;
+    let mut registry = Registry::default();
+    let agent = Agent::start(world.options(), &mut registry, CancellationToken::new()).await.unwrap();
     world.trigger("reported", json!({"forward": {"url": receiver.url()}})).await;
     world.watching("reported").await;
     world.deliver(push("a", "octo/shop")).await;
@@ -189,6 +192,16 @@ async fn the_hub_is_told_how_far_the_agent_is() {
     assert_eq!(status.positions[0].endpoint, "default/shop");
     assert_eq!(status.agent_version.as_deref(), Some(env!("CARGO_PKG_VERSION")));
     assert_eq!(status.agents.len(), 1);
+    let mut metrics = String::new();
+    encode(&mut metrics, &registry).unwrap();
+    for line in [
+        "roadstead_agent_triggers 1",
+        r#"roadstead_trigger_results_total{namespace="default",trigger="reported",outcome="succeeded"} 1"#,
+        r#"roadstead_trigger_lag_events{namespace="default",trigger="reported"} 0"#,
+        r#"roadstead_trigger_delay_seconds_count{namespace="default",trigger="reported"} 1"#,
+    ] {
+        assert!(metrics.lines().any(|written| written == line), "{line} is not in:\n{metrics}");
+    }
     agent.shutdown().await;
     let status = api.get("edge").await.unwrap().status.unwrap();
     assert!(status.agents.is_empty(), "it has left");

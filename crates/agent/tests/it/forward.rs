@@ -140,3 +140,28 @@ async fn secrets_do_not_reach_the_status() {
     assert!(letters.items[0].spec.reason.len() < 1200);
     agent.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_of_a_private_ca_needs_its_certificate() {
+    let world = World::start().await;
+    let (receiver, pem) = Receiver::start_tls().await;
+    let data = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
+    let ca = json!({"metadata": {"name": "ca"}, "data": {"ca.crt": data}});
+    create::<k8s_openapi::api::core::v1::Secret>(&world.own.handle().client(), ca).await;
+    let agent = world.agent().await;
+    let url = format!("https://{}/", receiver.address);
+    world.trigger("stranger", json!({"forward": {"url": url}, "retry": {"attempts": 2}})).await;
+    world.trigger("friend", json!({"forward": {"url": url, "caRef": {"name": "ca"}}})).await;
+    world.watching("stranger").await;
+    world.watching("friend").await;
+    world.deliver(push("a", "octo/shop")).await;
+    world.deliver(push("b", "octo/shop")).await;
+    let done = |t: &roadstead_api::Trigger| t.status.as_ref().is_some_and(|s| s.succeeded == 2);
+    world.status("friend", "done", done).await;
+    let dead = |t: &roadstead_api::Trigger| t.status.as_ref().is_some_and(|s| s.dead_letters == 2);
+    let trigger = world.status("stranger", "refused", dead).await;
+    let said = trigger.status.unwrap().last_result.unwrap().message;
+    assert!(said.contains("certificate"), "{said}");
+    assert_eq!(receiver.ids(), ["a", "b"]);
+    agent.shutdown().await;
+}

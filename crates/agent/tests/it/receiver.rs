@@ -11,7 +11,14 @@ use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{rt::TokioIo, server::conn::auto};
-use tokio::{net::TcpListener, sync::Semaphore, task::AbortHandle};
+use rustls::pki_types::PrivateKeyDer;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::Semaphore,
+    task::AbortHandle,
+};
+use tokio_rustls::TlsAcceptor;
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -62,8 +69,24 @@ impl Receiver {
         Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap())
     }
 
+    /// The same over TLS; answers its certificate in PEM too, which nobody trusts.
+    pub async fn start_tls() -> (Self, String) {
+        let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_string()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into());
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        (Self::with(listener, Some(TlsAcceptor::from(Arc::new(config)))), certified.cert.pem())
+    }
+
     /// The same on a listener.
     pub fn on(listener: TcpListener) -> Self {
+        Self::with(listener, None)
+    }
+
+    fn with(listener: TcpListener, tls: Option<TlsAcceptor>) -> Self {
         let state = Arc::new(State {
             received: Mutex::default(),
             connections: Mutex::default(),
@@ -76,11 +99,16 @@ impl Receiver {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 *shared.connections.lock().unwrap() += 1;
-                let state = shared.clone();
+                let (state, tls) = (shared.clone(), tls.clone());
                 tokio::spawn(async move {
-                    let service = service_fn(move |request| take(state.clone(), request));
-                    let executor = hyper_util::rt::TokioExecutor::new();
-                    let _ = auto::Builder::new(executor).serve_connection(TokioIo::new(stream), service).await;
+                    match tls {
+                        None => serve(state, stream).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(state, stream).await;
+                            }
+                        }
+                    }
                 });
             }
         });
@@ -123,6 +151,12 @@ impl Drop for Receiver {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+async fn serve(state: Arc<State>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    let service = service_fn(move |request| take(state.clone(), request));
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let _ = auto::Builder::new(executor).serve_connection(TokioIo::new(stream), service).await;
 }
 
 async fn take(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -1,14 +1,18 @@
 //! annotate, setImage and run against a real control plane with its access control.
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
-use kube::{Api, ResourceExt};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Namespace},
+    rbac::v1::ClusterRoleBinding,
+};
+use kube::{Api, ResourceExt, api::PostParams};
 use roadstead_api::{
     Trigger,
     names::{ANNOTATION_EVENT, LABEL_TRIGGER},
 };
 use serde_json::{Value, json};
 
-use crate::world::{World, create, image, push, until};
+use crate::world::{World, create, image, push, start, until};
 
 fn succeeded(count: u64) -> impl FnMut(&Trigger) -> bool {
     move |trigger| trigger.status.as_ref().is_some_and(|status| status.succeeded == count)
@@ -185,5 +189,34 @@ async fn a_resource_is_created_once_for_each_event() {
     let trigger = world.status("build", "both again", succeeded(2)).await;
     assert!(last(&trigger).contains("exists already"), "{}", last(&trigger));
     assert_eq!(api.list(&mine).await.unwrap().items.len(), 2);
+    agent.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_may_allow_other_namespaces_and_the_account_still_needs_the_right() {
+    let world = World::start().await;
+    let own = world.own.handle().client();
+    let mut options = world.options();
+    options.allow_cross_namespace = true;
+    let agent = start(options).await;
+    let annotate = json!({"apiVersion": "v1", "kind": "Namespace", "name": "kube-system", "annotation": "a"});
+    world.trigger("wide", json!({"annotate": annotate, "retry": {"attempts": 1}})).await;
+    world.watching("wide").await;
+    world.permit().await;
+    world.deliver(push("a", "octo/shop")).await;
+    let dead = |t: &Trigger| t.status.as_ref().is_some_and(|s| s.dead_letters == 1);
+    let trigger = world.status("wide", "dead", dead).await;
+    assert!(last(&trigger).contains("forbidden"), "{}", last(&trigger));
+    let binding: ClusterRoleBinding = serde_json::from_value(json!({
+        "metadata": {"name": "wide"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "default"}],
+    }))
+    .unwrap();
+    Api::all(own.clone()).create(&PostParams::default(), &binding).await.unwrap();
+    world.deliver(push("b", "octo/shop")).await;
+    world.status("wide", "done", succeeded(1)).await;
+    let namespace = Api::<Namespace>::all(own).get("kube-system").await.unwrap();
+    assert_eq!(namespace.annotations()[ANNOTATION_EVENT], "b");
     agent.shutdown().await;
 }
