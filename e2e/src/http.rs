@@ -41,36 +41,45 @@ impl Answer {
 /// A header's name and value.
 pub type Header = (String, String);
 
-/// POST over a new connection. Connections are not kept: a test that restarts the server must not meet an old one.
+/// POST over a new connection. It is not kept: a test that restarts the server must not meet an old one.
 pub async fn post(url: &str, headers: &[Header], body: impl Into<Bytes>) -> Result<Answer> {
-    send(Method::POST, url, headers, body.into()).await
+    Sender::new(0).send(Method::POST, url, headers, body.into()).await
 }
 
-/// GET.
+/// GET, likewise.
 pub async fn get(url: &str) -> Result<Answer> {
-    send(Method::GET, url, &[], Bytes::new()).await
+    Sender::new(0).send(Method::GET, url, &[], Bytes::new()).await
 }
 
-async fn send(method: Method, url: &str, headers: &[Header], body: Bytes) -> Result<Answer> {
-    let client: Client<HttpConnector, Full<Bytes>> =
-        Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-    let mut request = Request::builder().method(method).uri(url);
-    for (name, value) in headers {
-        request = request.header(name, value);
+/// A client that keeps its connections, for tests that send very much.
+#[derive(Clone)]
+pub struct Sender(Client<HttpConnector, Full<Bytes>>);
+
+impl Sender {
+    /// Keeps up to `connections` idle ones.
+    pub fn new(connections: usize) -> Sender {
+        Sender(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(connections).build_http())
     }
-    let answer = async {
-        let answer = client.request(request.body(Full::new(body))?).await?;
-        let (parts, body) = answer.into_parts();
-        anyhow::Ok(Answer {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            body: body.collect().await?.to_bytes(),
-        })
-    };
-    tokio::time::timeout(TIMEOUT, answer)
-        .await
-        .with_context(|| format!("no answer from {url}"))?
-        .with_context(|| url.to_string())
+
+    /// POST.
+    pub async fn post(&self, url: &str, headers: &[Header], body: impl Into<Bytes>) -> Result<Answer> {
+        self.send(Method::POST, url, headers, body.into()).await
+    }
+
+    async fn send(&self, method: Method, url: &str, headers: &[Header], body: Bytes) -> Result<Answer> {
+        let mut request = Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let answer = async {
+            let answer = self.0.request(request.body(Full::new(body))?).await?;
+            let (parts, body) = answer.into_parts();
+            let body = body.collect().await?.to_bytes();
+            anyhow::Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+        };
+        let answer = tokio::time::timeout(TIMEOUT, answer).await.with_context(|| format!("no answer from {url}"))?;
+        answer.with_context(|| url.to_string())
+    }
 }
 
 /// Sends bytes as they are, then `more` again and again until the server answers or hangs up (or nothing happens for too long); gives

@@ -1,8 +1,10 @@
 //! Everything that must be green: form, lints, dependencies, tests.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
-use crate::step::{cargo, on_path, output, run, step};
+use crate::step::{cargo, on_path, output, root, run, step};
 use crate::tools;
 
 /// Runs all of it; `arguments` go to `cargo test` as they are.
@@ -18,8 +20,17 @@ pub fn test(arguments: &[String]) -> Result<()> {
         eprintln!("==> cargo deny: not installed, skipped (`cargo xtask deny --install` installs and runs it)");
     }
     step("cargo test", || {
-        run(cargo().args(["test", "--locked", "--workspace", "--no-fail-fast"]).args(arguments).envs(tools.env()))
+        let mut test = cargo();
+        test.args(["test", "--locked", "--workspace", "--no-fail-fast"]).args(arguments).envs(tools.env());
+        // The tests of crate `roadstead` make cargo build the binary before any test runs; the end-to-end tests take that one.
+        test.env("ROADSTEAD_BIN", target_directory().join("debug/roadstead"));
+        // Errors of tests are read by people: where they arose is in the message.
+        run(test.env("RUST_LIB_BACKTRACE", "0"))
     })
+}
+
+fn target_directory() -> PathBuf {
+    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
 /// Installs cargo-deny unless it is there.

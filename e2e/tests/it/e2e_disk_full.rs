@@ -1,4 +1,4 @@
-//! The disk is full: deliveries are refused with 503, nothing is damaged, and it goes on when there is room again.
+//! The disk or the quota is full: deliveries are refused with 503, nothing is damaged, and it goes on when there is room again.
 
 use std::path::Path;
 use std::process::Command;
@@ -67,5 +67,24 @@ async fn a_full_disk_answers_503_and_recovers_by_itself() -> Result<()> {
     up.crash().await?;
     let ids: Vec<String> = hook.events().await?.into_iter().map(|event| event.spec.id).collect();
     ensure!(ids == kept, "answered 2xx: {kept:?}, recorded: {ids:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_quota_answers_503_before_the_disk_is_full() -> Result<()> {
+    let up = Up::with(&["--log-quota", "8Mi"]).await?;
+    let hook = Hook::github(&up, "shop").await?;
+    let body = vec![b' '; 256 * 1024];
+    let mut kept = 0;
+    let refused = loop {
+        let answer = hook.deliver("push", &kept.to_string(), &body).await?;
+        if !answer.is_success() {
+            break answer;
+        }
+        kept += 1;
+        ensure!(kept < 100, "25 MiB fitted into 8");
+    };
+    ensure!(refused.status == 503 && refused.headers.contains_key("retry-after"), "{refused:?}");
+    ensure!(hook.events().await?.len() == kept && kept > 5, "{kept} were answered 2xx");
     Ok(())
 }

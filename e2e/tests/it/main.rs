@@ -1,6 +1,7 @@
 //! End-to-end tests: the real binary, real clients, a real registry. One program, so that it links once.
 
 mod e2e_agent;
+mod e2e_backup;
 mod e2e_bad_input;
 mod e2e_cli;
 mod e2e_disk_full;
