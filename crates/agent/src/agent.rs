@@ -54,8 +54,8 @@ pub enum Error {
 pub struct Agent;
 
 impl Agent {
-    /// Starts an agent and registers its metrics; it runs until `cancel` or [`Handle::shutdown`]. Hubs and the own control plane need not be
-    /// there yet.
+    /// Starts an agent and registers its metrics; it runs until `cancel` or [`Handle::shutdown`]. Hubs and the own
+    /// control plane need not be there yet.
     ///
     /// Errors: a kubeconfig cannot be read, TLS cannot be set up.
     pub async fn start(options: Options, registry: &mut Registry, cancel: CancellationToken) -> Result<Handle, Error> {
@@ -120,8 +120,8 @@ impl Handle {
         *self.state.borrow() == State::Ready
     }
 
-    /// Stops: no new action begins, running ones end within [`Options::drain`], positions are persisted and reported. Returns when that
-    /// is done.
+    /// Stops: no new action begins, running ones end within [`Options::drain`], positions are persisted and reported.
+    /// Returns when that is done.
     pub async fn shutdown(&self) {
         self.cancel.cancel();
         self.stopped().await;
@@ -245,8 +245,8 @@ fn apply(
     running.insert(key, Running { version, cancel, task });
 }
 
-/// The trigger is deleted: whatever it was doing ends here. Its place is kept until then, so that a new trigger of the same name
-/// begins after it.
+/// The trigger is deleted: whatever it was doing ends here. Its place is kept until then, so that a new trigger of the
+/// same name begins after it.
 fn remove(shared: &Arc<Shared>, running: &mut HashMap<TriggerKey, Running>, key: TriggerKey) {
     if running.get(&key).is_none_or(Running::is_ending) {
         return;

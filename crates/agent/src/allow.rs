@@ -1,7 +1,8 @@
 //! Where `forward` may send: patterns over scheme, host and port. Deny by default.
 //!
-//! Without `--allow-forward` the ground decides: on Kubernetes the Services of the trigger's own namespace, on the embedded ground
-//! loopback. Services are dialled by their `.svc` name: `shop.dev` is tried as a Service only, never as a host of the `.dev` domain.
+//! Without `--allow-forward` the ground decides: on Kubernetes the Services of the trigger's own namespace, on the
+//! embedded ground loopback. Services are dialled by their `.svc` name: `shop.dev` is tried as a Service only, never as
+//! a host of the `.dev` domain.
 
 use std::{fmt, str::FromStr};
 

@@ -26,7 +26,8 @@ pub struct Work {
 }
 
 impl Work {
-    /// Whether the event is to be acted on. One that cannot be judged is, so that it ends as a dead letter and not in silence.
+    /// Whether the event is to be acted on. One that cannot be judged is, so that it ends as a dead letter and not in
+    /// silence.
     pub fn wants(&self, event: &Event) -> bool {
         self.judge(event).unwrap_or(true)
     }

@@ -10,7 +10,8 @@ use tower::Service;
 const USER: HeaderName = HeaderName::from_static("impersonate-user");
 const GROUP: HeaderName = HeaderName::from_static("impersonate-group");
 
-/// A client over `own` that acts as `account` of `namespace` (Kubernetes' user impersonation). Errors: the names do not fit into a header.
+/// A client over `own` that acts as `account` of `namespace` (Kubernetes' user impersonation). Errors: the names do not
+/// fit into a header.
 pub fn client(own: &Client, namespace: &str, account: &str) -> Result<Client, http::Error> {
     let service = Impersonate { own: own.clone(), headers: headers(namespace, account)? };
     Ok(Client::new(service, namespace))

@@ -14,8 +14,8 @@ use crate::{
 pub struct Options {
     /// The hubs to watch, by the name that triggers use.
     pub hubs: BTreeMap<String, HubAccess>,
-    /// The control plane where the triggers live and where they act. Must be allowed to read Triggers, DeadLetters and Secrets, to write
-    /// the first two and Events, and to impersonate service accounts.
+    /// The control plane where the triggers live and where they act. Must be allowed to read Triggers, DeadLetters and
+    /// Secrets, to write the first two and Events, and to impersonate service accounts.
     pub own: Client,
     /// Id of this process in the subscriber's status; random, so that two agents with one identity can be told apart.
     pub instance: String,

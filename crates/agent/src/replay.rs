@@ -1,6 +1,7 @@
 //! Follows the DeadLetters: keeps their index, and tries again where the annotation `roadstead.dev/replay` asks for it.
 //!
-//! Each new value of the annotation is one attempt. One that succeeds removes the DeadLetter; one that fails says so in its status.
+//! Each new value of the annotation is one attempt. One that succeeds removes the DeadLetter; one that fails says so in
+//! its status.
 
 use std::{
     collections::{HashMap, HashSet},

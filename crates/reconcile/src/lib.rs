@@ -1,8 +1,8 @@
 //! What all controllers share, and no more.
 //!
-//! Flows in: observations (conditions as they are, errors, the clock) and a `kube::Client`. Flows out: the next condition, the
-//! next delay, one patch or one Event. Decisions are plain functions over values; the few functions that talk to an API
-//! server say so.
+//! Flows in: observations (conditions as they are, errors, the clock) and a `kube::Client`. Flows out: the next
+//! condition, the next delay, one patch or one Event. Decisions are plain functions over values; the few functions that
+//! talk to an API server say so.
 
 pub mod backoff;
 pub mod conditions;

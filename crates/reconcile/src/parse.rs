@@ -23,8 +23,8 @@ const TIME_UNITS: [(&str, u64); 6] = [
     ("h", 3_600_000_000_000),
 ];
 
-/// A duration in Go's form, the one of `metav1.Duration`: decimal numbers, each with a unit of ns, us, ms, s, m or h; `0` alone needs
-/// none. Negative ones are refused.
+/// A duration in Go's form, the one of `metav1.Duration`: decimal numbers, each with a unit of ns, us, ms, s, m or h;
+/// `0` alone needs none. Negative ones are refused.
 pub fn duration(text: &str) -> Result<Duration, ParseError> {
     let bad = || ParseError::Duration(text.to_string());
     if text == "0" {

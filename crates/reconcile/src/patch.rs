@@ -1,5 +1,5 @@
-//! The two ways a controller writes: a merge patch of a status that is its own, and server-side apply of an object that it owns
-//! in part. Both are tried again for a while when the API server is busy or away.
+//! The two ways a controller writes: a merge patch of a status that is its own, and server-side apply of an object that
+//! it owns in part. Both are tried again for a while when the API server is busy or away.
 
 use std::{fmt::Debug, future::Future, time::Duration};
 
@@ -31,8 +31,8 @@ pub fn is_not_found(error: &Error) -> bool {
     matches!(error, Error::Api(status) if status.code == 404)
 }
 
-/// Merges `status` into the object's status subresource (RFC 7386: `null` removes, arrays are replaced) and answers the object. Tried five times
-/// while the error is transient.
+/// Merges `status` into the object's status subresource (RFC 7386: `null` removes, arrays are replaced) and answers the
+/// object. Tried five times while the error is transient.
 ///
 /// Errors: as the API server answers, e.g. 404 when the object has been deleted.
 pub async fn merge_status<K>(api: &Api<K>, name: &str, status: &impl Serialize, manager: &str) -> Result<K, Error>

@@ -1,5 +1,5 @@
-//! Events (`kubectl describe` shows them) that do not flood: the same message again only counts up, at most once a minute, and one
-//! object gets a handful at once and then one a minute.
+//! Events (`kubectl describe` shows them) that do not flood: the same message again only counts up, at most once a
+//! minute, and one object gets a handful at once and then one a minute.
 //!
 //! Best effort by nature: an Event that cannot be written is logged and forgotten; nothing may depend on one.
 
@@ -112,8 +112,8 @@ impl Recorder {
         Self { client, component: component.into(), memory: Mutex::default() }
     }
 
-    /// Records that something happened to `object` (`object_ref` of any resource gives one). `reason` is one word in CamelCase. Returns
-    /// when it is written, or was not worth it.
+    /// Records that something happened to `object` (`object_ref` of any resource gives one). `reason` is one word in
+    /// CamelCase. Returns when it is written, or was not worth it.
     pub async fn record(&self, object: &ObjectReference, severity: Severity, reason: &str, message: &str) {
         let id = [&object.uid, &object.kind, &object.namespace, &object.name].map(|part| part.as_deref().unwrap_or(""));
         let severity = if severity == Severity::Normal { "Normal" } else { "Warning" };

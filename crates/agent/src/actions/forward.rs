@@ -1,8 +1,10 @@
-//! `forward`: sends the original method, headers and raw body to a service, so that the receiver can verify the signature itself.
+//! `forward`: sends the original method, headers and raw body to a service, so that the receiver can verify the
+//! signature itself.
 //!
-//! 2xx is success. No connection, no answer in time, 5xx, 408, 425 and 429 may pass: they are tried again as `retry` says. Any other
-//! answer is a refusal: the receiver has the request and will not take it. It is tried three times (a receiver that is just being deployed
-//! answers 404 too), then the event becomes a dead letter. Redirects are refusals: following one would leave the allowed targets.
+//! 2xx is success. No connection, no answer in time, 5xx, 408, 425 and 429 may pass: they are tried again as `retry`
+//! says. Any other answer is a refusal: the receiver has the request and will not take it. It is tried three times (a
+//! receiver that is just being deployed answers 404 too), then the event becomes a dead letter. Redirects are refusals:
+//! following one would leave the allowed targets.
 
 use std::{
     sync::{Arc, Mutex},

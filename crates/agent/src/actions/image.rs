@@ -17,7 +17,8 @@ pub struct ImageRef {
 }
 
 impl ImageRef {
-    /// Reads a reference (the grammar of github.com/distribution/reference, without its checks of characters). `None`: empty.
+    /// Reads a reference (the grammar of github.com/distribution/reference, without its checks of characters). `None`:
+    /// empty.
     pub fn parse(text: &str) -> Option<Self> {
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest.to_string())),
@@ -90,8 +91,8 @@ impl Policy {
         }
     }
 
-    /// What follows from `change` for a container that runs `current`. The registry is always the container's: an event cannot
-    /// move an image to another one.
+    /// What follows from `change` for a container that runs `current`. The registry is always the container's: an event
+    /// cannot move an image to another one.
     pub fn choose(&self, current: &ImageRef, change: &ImageChange) -> Choice {
         if change.action != "push" {
             return Choice::Keep(format!("the event is a {}, not a push", change.action));

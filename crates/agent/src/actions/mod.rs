@@ -1,8 +1,8 @@
 //! What a trigger can do, one file for each kind of action, all behind one trait.
 //!
-//! An action gets one event and answers what it did, that nothing was needed, or why it failed. It must be idempotent: after a crash
-//! the same event comes again. What is written to the API server is written as the trigger's service account, in the trigger's
-//! namespace, with the event's id in the annotation `roadstead.dev/event`.
+//! An action gets one event and answers what it did, that nothing was needed, or why it failed. It must be idempotent:
+//! after a crash the same event comes again. What is written to the API server is written as the trigger's service
+//! account, in the trigger's namespace, with the event's id in the annotation `roadstead.dev/event`.
 
 pub mod annotate;
 pub mod forward;

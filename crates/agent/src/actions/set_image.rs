@@ -1,7 +1,7 @@
 //! `setImage`: sets a container's image to what a registry event names.
 //!
-//! For each container the workload remembers which event set it (annotation `roadstead.dev/set-image`), so that an event that comes again
-//! after a restart cannot turn a newer image back.
+//! For each container the workload remembers which event set it (annotation `roadstead.dev/set-image`), so that an
+//! event that comes again after a restart cannot turn a newer image back.
 
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! Objects with `${...}` in their strings: each is a CEL expression over `event`.
 //!
-//! A string that is one expression and nothing else becomes the expression's value, of whatever type; in a longer one the value must
-//! be a string, number or boolean. `$${` stands for `${` itself. Keys are not touched.
+//! A string that is one expression and nothing else becomes the expression's value, of whatever type; in a longer one
+//! the value must be a string, number or boolean. `$${` stands for `${` itself. Keys are not touched.
 
 use roadstead_reconcile::filter::Expression;
 use serde_json::{Map, Value};

@@ -26,7 +26,8 @@ pub enum HubAccess {
 }
 
 impl HubAccess {
-    /// Access by a kubeconfig in memory, with the same rules as for a file; it cannot be read again. Errors: it cannot be used.
+    /// Access by a kubeconfig in memory, with the same rules as for a file; it cannot be read again. Errors: it cannot
+    /// be used.
     pub async fn from_kubeconfig(kubeconfig: Kubeconfig) -> Result<Self, KubeconfigError> {
         let (client, identity) = connect(kubeconfig).await?;
         Ok(Self::Client { client, identity })

@@ -1,7 +1,7 @@
 //! One hub, as a subscriber sees it: requests in the Kubernetes wire format over a `kube::Client`, each with a deadline.
 //!
-//! [`Hub`] makes single requests, [`source`] follows an endpoint through disconnects, [`frames`] reads the watch's lines, [`report`]
-//! writes the subscriber's status, [`access`] holds the client and renews it from its kubeconfig.
+//! [`Hub`] makes single requests, [`source`] follows an endpoint through disconnects, [`frames`] reads the watch's
+//! lines, [`report`] writes the subscriber's status, [`access`] holds the client and renews it from its kubeconfig.
 
 pub mod access;
 pub mod frames;
@@ -150,8 +150,8 @@ impl Hub {
         })
     }
 
-    /// Sequence of the endpoint's last event, as the hub last wrote it down. Errors: 404 where the endpoint does not exist or is not
-    /// granted.
+    /// Sequence of the endpoint's last event, as the hub last wrote it down. Errors: 404 where the endpoint does not
+    /// exist or is not granted.
     pub async fn sequence(&self, endpoint: &HubEndpoint) -> Result<u64, HubError> {
         let HubEndpoint { namespace, name, .. } = endpoint;
         let path =

@@ -1,5 +1,5 @@
-//! The subscriber's own status at the hub: which agents use it and how far they are, at most once a second and at least twice a
-//! minute.
+//! The subscriber's own status at the hub: which agents use it and how far they are, at most once a second and at least
+//! twice a minute.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -73,8 +73,8 @@ impl Positions {
 struct Others(HashMap<String, (String, Instant, bool)>);
 
 impl Others {
-    /// Looks at the status that came back. Answers whether another agent is alive (it has reported since this one first looked) and which
-    /// entries are stale.
+    /// Looks at the status that came back. Answers whether another agent is alive (it has reported since this one first
+    /// looked) and which entries are stale.
     fn judge(&mut self, agents: &BTreeMap<String, AgentSeen>, me: &str, now: Instant) -> (bool, Vec<String>) {
         self.0.retain(|id, _| agents.contains_key(id));
         for (id, agent) in agents.iter().filter(|(id, _)| *id != me) {

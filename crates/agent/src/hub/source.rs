@@ -1,7 +1,7 @@
 //! Follows one endpoint: a watch that is opened again, from where it was, whenever it breaks.
 //!
-//! Out flow [`Signal`]s over a small channel; while nobody takes them nothing is read from the socket, which is the back-pressure. Dropping
-//! the [`Source`] ends it.
+//! Out flow [`Signal`]s over a small channel; while nobody takes them nothing is read from the socket, which is the
+//! back-pressure. Dropping the [`Source`] ends it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,13 +32,14 @@ pub enum Signal {
     Passed(u64),
     /// Not connected; it is tried again.
     Down(HubError),
-    /// Events after the last position were removed before they were read. Reading goes on with the first retained one, whose sequence
-    /// tells the number.
+    /// Events after the last position were removed before they were read. Reading goes on with the first retained one,
+    /// whose sequence tells the number.
     Expired {
         /// The hub's words.
         message: String,
     },
-    /// The hub's log begins anew, at lower positions than before: what was remembered of it means nothing. It is the last signal.
+    /// The hub's log begins anew, at lower positions than before: what was remembered of it means nothing. It is the
+    /// last signal.
     Replaced,
 }
 
@@ -162,8 +163,8 @@ impl Follower {
         }
     }
 
-    /// The log has not come to where this one has read. A log never loses what it told of: it is another one, unless the hub cannot even say
-    /// where it ends.
+    /// The log has not come to where this one has read. A log never loses what it told of: it is another one, unless
+    /// the hub cannot even say where it ends.
     async fn check_ahead(&mut self, message: String) -> Result<(), End> {
         let extent = self.hub.extent(&self.endpoint).await?;
         if extent.head < self.position { Err(End::Replaced) } else { Err(HubError::Unreachable(message).into()) }

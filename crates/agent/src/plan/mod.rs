@@ -1,15 +1,16 @@
 //! Decides which event is acted on when: pure, no clock, no I/O.
 //!
-//! In flow events as the hub tells them ([`Plan::seen`], [`Plan::passed`]), results ([`Plan::finished`], [`Plan::buried`]) and the time; out flow
-//! [`Action`]s ([`Plan::poll`]), the next moment that matters ([`Plan::wake`]), whether more may be read ([`Plan::wants_more`]) and how far
-//! the trigger is ([`Plan::progress`]).
+//! In flow events as the hub tells them ([`Plan::seen`], [`Plan::passed`]), results ([`Plan::finished`],
+//! [`Plan::buried`]) and the time; out flow [`Action`]s ([`Plan::poll`]), the next moment that matters
+//! ([`Plan::wake`]), whether more may be read ([`Plan::wants_more`]) and how far the trigger is ([`Plan::progress`]).
 //!
 //! Rules that hold at any time:
 //! - events of one key are acted on one at a time in the order of the log; a failing one holds its own key only;
-//! - [`Plan::progress`] never covers an event that is neither done nor dead-lettered, so continuing from any progress ever persisted
-//!   repeats events but loses none;
-//! - memory is bounded: at most [`Limits::window`] events are held, half of them for keys that are blocked; further events of blocked keys are
-//!   kept by position alone (to be read from the hub again) up to [`Limits::pending`]; then nothing more is read.
+//! - [`Plan::progress`] never covers an event that is neither done nor dead-lettered, so continuing from any progress
+//!   ever persisted repeats events but loses none;
+//! - memory is bounded: at most [`Limits::window`] events are held, half of them for keys that are blocked; further
+//!   events of blocked keys are kept by position alone (to be read from the hub again) up to [`Limits::pending`]; then
+//!   nothing more is read.
 
 pub mod progress;
 pub mod retry;

@@ -16,8 +16,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// The sequence, if it is known: nothing comes before the log's beginning, but a trigger that began later does not know it
-    /// before its first event.
+    /// The sequence, if it is known: nothing comes before the log's beginning, but a trigger that began later does not
+    /// know it before its first event.
     pub fn known_sequence(&self) -> Option<u64> {
         (self.sequence > 0 || self.position == 0).then_some(self.sequence)
     }
@@ -40,7 +40,8 @@ impl Progress {
         Some(parts.collect::<Vec<_>>().join(",")).filter(|text| !text.is_empty())
     }
 
-    /// Reads what [`format_ranges`](Self::format_ranges) wrote. Anything else is as good as nothing: then events are repeated, never lost.
+    /// Reads what [`format_ranges`](Self::format_ranges) wrote. Anything else is as good as nothing: then events are
+    /// repeated, never lost.
     pub fn parse_ranges(text: &str) -> Vec<(u64, u64)> {
         let mut ranges: Vec<(u64, u64)> = Vec::new();
         for part in text.split(',').filter(|part| !part.is_empty()) {

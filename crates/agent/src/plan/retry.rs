@@ -9,8 +9,8 @@ use roadstead_reconcile::backoff;
 pub enum FailureKind {
     /// May go away by itself: no connection, a timeout, 5xx, 429, a conflict.
     Transient,
-    /// The other side understood and said no (4xx, a missing object, a missing right). Often a deployment that is not complete yet, so it is tried
-    /// [`Rules::refused_attempts`] times; more would only hold up the key.
+    /// The other side understood and said no (4xx, a missing object, a missing right). Often a deployment that is not
+    /// complete yet, so it is tried [`Rules::refused_attempts`] times; more would only hold up the key.
     Refused,
     /// Trying again cannot help: the trigger's filter fails on the event.
     Hopeless,
@@ -45,8 +45,8 @@ pub enum Next {
 }
 
 impl Rules {
-    /// What follows `failed` failed attempts, `elapsed` after the first began. `asked` is what the receiver asked for (`Retry-After`); it
-    /// can only lengthen the delay, and not beyond [`max_delay`](Self::max_delay).
+    /// What follows `failed` failed attempts, `elapsed` after the first began. `asked` is what the receiver asked for
+    /// (`Retry-After`); it can only lengthen the delay, and not beyond [`max_delay`](Self::max_delay).
     pub fn next(
         &self,
         failed: u32,
@@ -64,8 +64,8 @@ impl Rules {
         if failed >= allowed || elapsed + delay > self.timeout { Next::GiveUp } else { Next::After(delay) }
     }
 
-    /// The delay after `failed` failed attempts, before jitter: a geometric series from `min_delay` to `max_delay` over the attempts, at least half
-    /// as long again each time.
+    /// The delay after `failed` failed attempts, before jitter: a geometric series from `min_delay` to `max_delay` over
+    /// the attempts, at least half as long again each time.
     fn delay(&self, failed: u32) -> Duration {
         let max = self.max_delay.as_secs_f64();
         let min = self.min_delay.as_secs_f64().clamp(0.001, max.max(0.001));

@@ -61,7 +61,8 @@ async fn read(shared: &Shared, key: &TriggerKey, cancel: &CancellationToken) -> 
 }
 
 impl Runner {
-    /// Where a new trigger starts. It is persisted before anything is acted on, so that a restart starts there too. `None`: cancelled.
+    /// Where a new trigger starts. It is persisted before anything is acted on, so that a restart starts there too.
+    /// `None`: cancelled.
     pub(super) async fn locate(&mut self, start: Start) -> Option<Progress> {
         let extent = self.extent().await?;
         let progress = match start {

@@ -1,8 +1,8 @@
 //! One trigger, from reading its position to persisting it: does what the [`plan`](crate::plan) decides.
 //!
 //! `begin` finds out what the trigger is and where it starts; `drive` is the loop over events, results, time and the
-//! status; `note` turns results into status, metrics and log lines. A runner never outlives its trigger's spec: a changed spec gets a new runner
-//! after the old one has stopped and persisted where it was.
+//! status; `note` turns results into status, metrics and log lines. A runner never outlives its trigger's spec: a
+//! changed spec gets a new runner after the old one has stopped and persisted where it was.
 
 mod begin;
 mod drive;
