@@ -170,6 +170,12 @@ pub(super) fn remove(path: &Path) -> Result<(), LogError> {
     Ok(())
 }
 
+/// Keeps a reading connection small; the pages are in the system's cache anyway.
+pub(super) fn keep_small(connection: &Connection) -> Result<(), LogError> {
+    // Negative: KiB.
+    Ok(connection.pragma_update(None, "cache_size", -256)?)
+}
+
 /// The write-ahead log beside a database.
 pub(super) fn wal_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

@@ -84,7 +84,10 @@ pub(super) fn build(directory: &Path, ordinal: u64, rows: &[IdRow], extent: Exte
 pub(super) fn open(directory: &Path, ordinal: u64) -> Result<Connection, LogError> {
     let path = files::ids_path(directory, ordinal);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(&path, flags).map_err(|error| LogError::unusable(path, error.to_string()))
+    let connection = Connection::open_with_flags(&path, flags);
+    let connection = connection.map_err(|error| LogError::unusable(path, error.to_string()))?;
+    files::keep_small(&connection)?;
+    Ok(connection)
 }
 
 /// Checks what the file is, and tells what it covers.

@@ -19,7 +19,7 @@ use super::{
 
 /// Bytes appended since the last checkpoint that make the next one due.
 pub(super) const CHECKPOINT_STEP: u64 = 4 << 20;
-/// A round is made at least this often.
+/// A round is made at least this often, or as often as retention is applied.
 const TICK: Duration = Duration::from_millis(500);
 
 /// Longest time that one round loads ids.
@@ -45,10 +45,10 @@ impl Bell {
         self.condition.notify_one();
     }
 
-    /// Waits for a ring or a tick; false to stop.
-    fn wait(&self) -> bool {
+    /// Waits for a ring, at most for `tick`; false to stop.
+    fn wait(&self, tick: Duration) -> bool {
         let state = lock(&self.state);
-        let waited = self.condition.wait_timeout_while(state, TICK, |(rung, stop)| !*rung && !*stop);
+        let waited = self.condition.wait_timeout_while(state, tick, |(rung, stop)| !*rung && !*stop);
         let mut state = match waited {
             Ok((state, _)) => state,
             Err(poisoned) => poisoned.into_inner().0,
@@ -78,6 +78,7 @@ impl Janitor {
 
     /// Runs until told to stop.
     pub fn run(mut self) {
+        let tick = TICK.min(self.shared.options.retention_interval);
         loop {
             for (what, done) in [
                 ("preparing a segment", self.prepare()),
@@ -91,7 +92,7 @@ impl Janitor {
                     tracing::warn!(%error, "{what} of the event log failed; it will be tried again");
                 }
             }
-            if !self.bell.wait() {
+            if !self.bell.wait(tick) {
                 return;
             }
         }

@@ -17,6 +17,10 @@
 //! live readers, and the caller is answered. Beside that path the [`janitor`] checkpoints, closes segments and removes old ones.
 //! Why SQLite in files of our own size: the commit is one append and one fsync, crash recovery is proven, and rolling over
 //! bounds the write-ahead log without ever stopping the writer for a checkpoint.
+//!
+//! Memory is bounded by [`Options`]: what waits for the writer (64 MiB), the ring (32 MiB), 4 bytes for each id of the closed segments (64
+//! MiB, the rest is looked up on disk) and about 50 for each of the open one, 64 MiB for large reads of followers. A follower that waits
+//! takes about 600 bytes; one that stalls while it reads from disk up to 64 KiB.
 
 mod backup;
 mod catalogue;

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     error::LogError,
-    ids,
+    files, ids,
     record::{Record, parse_fragment},
     segment::{Segment, read_record, record_columns},
     shared::{Shared, lock, read},
@@ -90,6 +90,7 @@ impl Readers {
 fn connect(segment: &Segment) -> Result<Connection, LogError> {
     let connection = segment.connect()?;
     connection.pragma_update(None, "query_only", true)?;
+    files::keep_small(&connection)?;
     Ok(connection)
 }
 

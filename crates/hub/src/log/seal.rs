@@ -1,7 +1,7 @@
 //! Closing a segment for good: its ids go to an id file, its shares into the segment, its write-ahead log into the database. Idempotent:
 //! after a crash it is done again from the start.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use rusqlite::Connection;
 
@@ -20,10 +20,12 @@ pub(super) fn id_rows(shared: &Shared, connection: &Connection) -> Result<Vec<Id
     let mut statement = connection.prepare("SELECT stream, id, sequence, position FROM event ORDER BY position")?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
-    let streams = read(&shared.streams);
+    // A snapshot: the lock must not be held for as long as this takes.
+    let streams: HashMap<u32, Arc<StreamState>> =
+        read(&shared.streams).all().map(|state| (state.key, state.clone())).collect();
     while let Some(row) = rows.next()? {
         let stream = row.get(0)?;
-        let Some(state): Option<&Arc<StreamState>> = streams.by_key(stream) else { continue };
+        let Some(state) = streams.get(&stream) else { continue };
         let id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
         let hash = ids::hash(&state.stream.uid, id);
         found.push(IdRow { hash, stream, sequence: row.get(2)?, position: row.get(3)? });

@@ -189,8 +189,13 @@ impl Run {
     }
 }
 
+/// Histories to try: few in an ordinary run, since each takes many fsyncs. `PROPTEST_CASES` asks for more.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(24)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(cases()) })]
 
     #[test]
     fn any_history_reads_back_as_the_model_says(steps in steps()) {
