@@ -16,7 +16,7 @@ pub(crate) fn check(checks: &Checks, node: &Node, value: &Value, path: &Path, ca
         causes.push(field::not_supported(path, value, &supported));
     }
     let mut refuse = |why: String| {
-        causes.push(field::invalid(path, value, &format!("{} in body {why}", path.as_str())));
+        causes.push(field::invalid(path, value, &format!("{}{why}", path.in_body())));
     };
     match value {
         Value::Number(number) => {
@@ -80,7 +80,7 @@ pub(crate) fn check(checks: &Checks, node: &Node, value: &Value, path: &Path, ca
     if let Some(name) = checks.format.as_deref().filter(|_| node.kind == Kind::String) {
         let text = value.as_str().unwrap_or_default();
         if !format::matches(name, text) {
-            let detail = format!("{} in body must be of type {name}: {}", path.as_str(), json!(text));
+            let detail = format!("{}must be of type {name}: {}", path.in_body(), json!(text));
             causes.push(field::type_invalid(path, value, &detail));
         }
     }

@@ -37,6 +37,17 @@ pub(crate) fn compile(root: &Value, definitions: &Map<String, Value>) -> Result<
     Ok(compiler.nodes)
 }
 
+/// Compiles a part of a CRD's schema by itself; metadata is whatever the part says.
+pub(crate) fn fragment(part: &Value) -> Result<Vec<Node>, SchemaError> {
+    let definitions = Map::new();
+    let mut compiler =
+        Compiler { definitions: &definitions, nodes: vec![Node::default()], named: HashMap::new(), copies: Vec::new() };
+    let id = compiler.node(part, false, 0)?;
+    compiler.finish_copies();
+    compiler.nodes[0] = compiler.nodes[id as usize].clone();
+    Ok(compiler.nodes)
+}
+
 /// The name that a schema refers to, be it `{"$ref"}` or `{"allOf": [{"$ref"}]}`.
 fn reference(schema: &Value) -> Option<&str> {
     let target = schema.get("$ref").or_else(|| match schema.get("allOf")?.as_array()?.as_slice() {
@@ -183,10 +194,7 @@ impl<'a> Compiler<'a> {
                     checks.not = Some(self.node(value, typed, depth)?);
                     true
                 }
-                "x-kubernetes-validations" => {
-                    let (rules, _) = Rules::compile(value);
-                    set(&mut checks.rules, Some(rules))
-                }
+                "x-kubernetes-validations" => set(&mut checks.rules, Some(Rules::compile(value))),
                 _ => false,
             };
         }

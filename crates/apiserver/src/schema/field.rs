@@ -96,6 +96,11 @@ impl Path {
         Self(format!("{}[{key}]", self.0))
     }
 
+    /// How a sentence about the value begins: `spec.x in body `, or nothing for the root.
+    pub(crate) fn in_body(&self) -> String {
+        if self.0.is_empty() { String::new() } else { format!("{} in body ", self.0) }
+    }
+
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.0

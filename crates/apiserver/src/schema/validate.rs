@@ -170,6 +170,6 @@ fn wrong_type(kind: Kind, value: &Value, path: &Path) -> Cause {
         Kind::IntOrString => "integer,string",
         kind => kind.name(),
     };
-    let detail = format!("{} in body must be of type {wanted}: \"{found}\"", path.as_str());
+    let detail = format!("{}must be of type {wanted}: \"{found}\"", path.in_body());
     field::type_invalid(path, &json!(found), &detail)
 }

@@ -2,8 +2,9 @@
 //!
 //! The interpreter has no limits of its own. The only constructs of CEL whose cost is not bounded by the size of the expression
 //! are its loops (`all`, `map`, ...), so a program is rewritten when compiled: the condition of every loop first spends what
-//! one more turn costs, which is the number of operations in the loop's body; a call inside a loop on something that is not
-//! the loop's own variable may copy a large part of the data, and costs accordingly. When the budget of the expression (or
+//! one more turn costs, which is the number of operations in the loop's body. What a loop copies that is not its own variable
+//! may be a large part of the data, and costs accordingly: arguments of functions, and what goes into the list that it makes.
+//! When the budget of the expression (or
 //! what is left of the object's) is gone, spending is an error, and so is every attempt after it.
 
 use std::cell::Cell;
@@ -55,7 +56,7 @@ impl Budget {
 
 /// [`SPEND`]: takes what one turn of a loop costs.
 pub(super) fn spend(operations: i64, copies: i64) -> Result<bool, ExecutionError> {
-    let copying = (copies.max(0) as u64).saturating_mul(SIZE.get() / 32 + 1);
+    let copying = (copies.max(0) as u64).saturating_mul(SIZE.get() / 8 + 1);
     take((operations.max(0) as u64).saturating_add(copying))
 }
 
@@ -87,6 +88,19 @@ struct Meter {
 }
 
 impl Meter {
+    /// How often an expression names something that is not the loop's own.
+    fn foreign(&self, expression: &IdedExpr) -> u64 {
+        match &expression.expr {
+            Expr::Ident(name) => u64::from(!name.starts_with('@') && Some(name) != self.variable.as_ref()),
+            Expr::Select(select) => self.foreign(&select.operand),
+            Expr::Call(call) => call.target.iter().map(|t| &**t).chain(&call.args).map(|part| self.foreign(part)).sum(),
+            Expr::List(list) => list.elements.iter().map(|element| self.foreign(element)).sum(),
+            // What is inside of another loop or a map is rare enough to be taken for the worst.
+            Expr::Comprehension(_) | Expr::Map(_) => 1,
+            Expr::Struct(_) | Expr::Literal(_) | Expr::Unspecified => 0,
+        }
+    }
+
     fn cost(&self, expression: &mut IdedExpr) -> Cost {
         let mut total = (1, 0);
         let mut add = |cost: Cost| total = (total.0 + cost.0, total.1 + cost.1);
@@ -110,8 +124,11 @@ impl Meter {
                 let body = Meter { variable: Some(each.iter_var.clone()) };
                 let condition = body.cost(&mut each.loop_cond);
                 let step = body.cost(&mut each.loop_step);
-                // A growing list is copied at every turn.
-                let grows = u64::from(matches!(each.accu_init.expr, Expr::List(_)));
+                // A growing list is copied at every turn, with what goes into it.
+                let grows = match each.accu_init.expr {
+                    Expr::List(_) => 1 + body.foreign(&each.loop_step),
+                    _ => 0,
+                };
                 let turn = (condition.0 + step.0, condition.1 + step.1 + grows);
                 each.loop_cond = guarded(turn, std::mem::take(&mut each.loop_cond));
             }

@@ -4,11 +4,14 @@
 //! one, the old value. Out: a cause for each rule that does not hold. The language and Kubernetes' functions come from the
 //! `cel` and `kube-cel` crates; what a rule means (when it runs, what it may see, what is said when it fails) is here.
 //!
-//! Rules come from whoever may create a CRD and run on data from anybody, so they are bounded three times: an expression has
-//! at most [`MAX_EXPRESSION`] bytes and nests at most as deep as the parser allows ([`program`]); evaluation is metered, each
-//! expression and each object having a budget ([`meter`]); and a panic of the interpreter is a failed rule, never a dead server.
-//! Whatever cannot be evaluated fails: an object is never admitted because its rule broke.
+//! Rules come from whoever may create a CRD and run on data from anybody, so they are bounded: an expression has at most
+//! [`MAX_EXPRESSION`] bytes and its nesting is limited (`program`); evaluation is metered, each expression and each object having
+//! a budget (`meter`), from which functions that multiply what they are given pay first (`guard`); and a panic of the
+//! interpreter is a failed rule, never a dead server. Whatever cannot be evaluated fails: an object is never admitted because
+//! its rule broke.
 
+mod fit;
+mod guard;
 mod meter;
 mod program;
 mod value;
@@ -52,15 +55,30 @@ struct Rule {
 /// A rule that cannot be compiled: index, field of the rule, what it says, why not.
 pub(crate) type RuleError = (usize, &'static str, String, String);
 
+/// What is wrong with the rules `list` of a node; `schema` is the node's, `root`: it is that of the whole object.
+pub(crate) fn check(list: &Value, schema: &Value, root: bool) -> Vec<RuleError> {
+    let mut errors = Vec::new();
+    for (index, rule) in list.as_array().into_iter().flatten().enumerate() {
+        let compiled = Rule::read(rule, |field, text, why| errors.push((index, field, text, why)));
+        for (field, program) in [("rule", &compiled.program), ("messageExpression", &compiled.message_program)] {
+            if let Some(Err(why)) = program.as_ref().map(|program| program.fits(schema, root)) {
+                let text = rule.get(field).and_then(Value::as_str).unwrap_or_default();
+                errors.push((index, field, text.to_string(), why));
+            }
+        }
+    }
+    errors
+}
+
+/// Whether an expression uses a variable; one that does not compile does not.
+pub(crate) fn mentions(expression: &str, variable: &str) -> bool {
+    Program::compile(expression, true).is_ok_and(|program| program.mentions(variable))
+}
+
 impl Rules {
-    /// Compiles `x-kubernetes-validations`. A rule that does not compile is kept and fails every object.
-    pub(crate) fn compile(list: &Value) -> (Self, Vec<RuleError>) {
-        let mut errors = Vec::new();
-        let rules = list.as_array().into_iter().flatten().enumerate();
-        let rules =
-            rules.map(|(index, rule)| Rule::read(rule, |field, text, why| errors.push((index, field, text, why))));
-        let rules = Self(rules.collect());
-        (rules, errors)
+    /// Compiles `x-kubernetes-validations`. A rule that does not compile is kept and fails every object; [`check`] tells why.
+    pub(crate) fn compile(list: &Value) -> Self {
+        Self(list.as_array().into_iter().flatten().map(|rule| Rule::read(rule, |_, _, _| {})).collect())
     }
 
     /// Checks `value` at node `id`; `old` is the matching old value.
@@ -188,3 +206,6 @@ fn type_of(node: &Node, value: &Value) -> Value {
         kind => json!(kind.name()),
     }
 }
+
+#[cfg(test)]
+mod tests;

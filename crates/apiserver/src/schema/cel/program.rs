@@ -11,15 +11,17 @@ use cel::{
     objects::OptionalValue,
     parser::Parser,
 };
-use kube_cel::KubeCelExt;
 
-use super::{MAX_EXPRESSION, meter, value::Converted};
+use super::{MAX_EXPRESSION, fit, guard, meter, value::Converted};
 
 /// How deep an expression may nest, operators in a row included.
 const MAX_DEPTH: usize = 80;
 
-/// How many operators may follow each other without brackets; the parser recurses over them.
-const MAX_OPERATORS: usize = 400;
+/// How deep brackets may nest, and how many conditionals there may be. The parser recurses over both and checks too late.
+const MAX_BRACKETS: usize = 40;
+
+/// How many operators there may be; the parser recurses over a row of them.
+const MAX_OPERATORS: usize = 1_500;
 
 /// An expression that can be evaluated.
 #[derive(Debug)]
@@ -61,6 +63,9 @@ impl Program {
         if text.len() > MAX_EXPRESSION {
             return Err(format!("expression is longer than {MAX_EXPRESSION} bytes"));
         }
+        if nesting(text) > MAX_BRACKETS {
+            return Err(format!("expression nests deeper than {MAX_BRACKETS} brackets or conditionals"));
+        }
         if operators(text) > MAX_OPERATORS {
             return Err(format!("expression has more than {MAX_OPERATORS} operators"));
         }
@@ -79,6 +84,11 @@ impl Program {
     /// Whether the expression uses the variable.
     pub(super) fn mentions(&self, variable: &str) -> bool {
         self.expression.references().has_variable(variable)
+    }
+
+    /// Why the expression does not fit the schema that it is about.
+    pub(super) fn fits(&self, schema: &serde_json::Value, root: bool) -> Result<(), String> {
+        fit::check(&self.expression, schema, root)
     }
 
     /// Evaluates against `scope`, spending from `budget`.
@@ -107,14 +117,37 @@ impl Program {
     }
 }
 
-/// The functions: CEL's and Kubernetes', with those bounded that can multiply what they are given.
+/// Everything that an expression can name beside its variables.
 fn base() -> &'static Context<'static> {
     static BASE: OnceLock<Context<'static>> = OnceLock::new();
     BASE.get_or_init(|| {
-        let mut context = Context::default().with_all();
+        let mut context = guard::functions();
         context.add_function(meter::SPEND, meter::spend);
+        context.add_function("type", type_of);
+        for name in TYPES {
+            context.add_variable_from_value(name, name.to_string());
+        }
         context
     })
+}
+
+/// The types of CEL, as `type(x)` answers them. The interpreter knows no type values, so they stand for themselves as texts.
+const TYPES: [&str; 9] = ["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "uint"];
+
+fn type_of(value: Cel) -> String {
+    let name = match value {
+        Cel::Bool(_) => "bool",
+        Cel::Bytes(_) => "bytes",
+        Cel::Float(_) => "double",
+        Cel::Int(_) => "int",
+        Cel::List(_) => "list",
+        Cel::Map(_) => "map",
+        Cel::Null => "null_type",
+        Cel::String(_) => "string",
+        Cel::UInt(_) => "uint",
+        _ => "other",
+    };
+    name.to_string()
 }
 
 /// Errors without the values that they are about, which may be secrets.
@@ -138,7 +171,7 @@ fn examine(expression: &IdedExpr, variables: &mut Vec<String>, depth: usize) -> 
     }
     let depth = depth + 1;
     match &expression.expr {
-        Expr::Ident(name) if name.starts_with('@') || variables.contains(name) => Ok(()),
+        Expr::Ident(name) if name.starts_with('@') || variables.contains(name) || TYPES.contains(&&**name) => Ok(()),
         Expr::Ident(name) => Err(format!("compilation failed: undeclared reference to '{name}'")),
         Expr::Literal(_) => Ok(()),
         Expr::Unspecified => Err("compilation failed: the expression is empty".into()),
@@ -189,6 +222,21 @@ fn known(name: &str) -> bool {
     };
     operator
         || !matches!(catch_unwind(AssertUnwindSafe(probe)), Ok(Err(ExecutionError::UndeclaredReference(n))) if *n == name)
+}
+
+/// How deep the text nests at most, conditionals counted as never ended. Strings are not told apart: an upper bound is wanted.
+fn nesting(text: &str) -> usize {
+    let (mut open, mut deepest, mut conditionals) = (0_usize, 0, 0);
+    for c in text.chars() {
+        match c {
+            '(' | '[' | '{' => open += 1,
+            ')' | ']' | '}' => open = open.saturating_sub(1),
+            '?' => conditionals += 1,
+            _ => {}
+        }
+        deepest = deepest.max(open);
+    }
+    deepest + conditionals
 }
 
 /// How many operators the text has, outside strings or not: an upper bound is wanted.

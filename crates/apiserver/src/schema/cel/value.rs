@@ -15,10 +15,11 @@ use serde_json::Value;
 
 use super::super::node::{Additional, Kind, Node, NodeId};
 
-/// A converted value and how many values it is made of.
+/// A converted value.
 #[derive(Debug)]
 pub(super) struct Converted {
     pub value: Cel,
+    /// What copying it costs: one for each value in it, and one for each 16 bytes of text.
     pub size: u64,
 }
 
@@ -40,7 +41,10 @@ fn typed(nodes: &[Node], id: NodeId, value: &Value, size: &mut u64) -> Cel {
             (Some(whole), _) => Cel::Int(whole),
             (None, float) => Cel::Float(float.unwrap_or_default()),
         },
-        Value::String(text) => string(node, text),
+        Value::String(text) => {
+            *size += text.len() as u64 / 16;
+            string(node, text)
+        }
         Value::Array(items) => {
             let convert = |item| match node.items {
                 Some(id) => typed(nodes, id, item, size),
