@@ -13,8 +13,8 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
      -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions";
 
-/// Builds all targets, then runs those named (all if none is), each for `seconds`. Corpora are kept in `fuzz/corpus`, findings in
-/// `fuzz/artifacts`.
+/// Builds all targets, then runs those named (all if none is), each for `seconds`. They start from
+/// `fuzz/seeds`; corpora are kept in `fuzz/corpus`, findings in `fuzz/artifacts`.
 pub fn fuzz(names: &[String], seconds: u64) -> Result<()> {
     let directory = root().join("fuzz");
     let all = targets(&directory)?;
@@ -34,8 +34,10 @@ pub fn fuzz(names: &[String], seconds: u64) -> Result<()> {
             let (corpus, artifacts) = (directory.join("corpus").join(name), directory.join("artifacts").join(name));
             std::fs::create_dir_all(&corpus)?;
             std::fs::create_dir_all(&artifacts)?;
+            let seeds = directory.join("seeds").join(name);
             run(Command::new(directory.join("target").join(&triple).join("release").join(name))
                 .arg(&corpus)
+                .args(seeds.is_dir().then_some(seeds))
                 .arg(format!("-max_total_time={seconds}"))
                 .arg(format!("-artifact_prefix={}/", artifacts.display()))
                 .args(["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1", "-verbosity=0"]))

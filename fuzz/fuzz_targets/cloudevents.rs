@@ -1,0 +1,7 @@
+//! Reads any delivery of `cloudevents`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| roadstead_fuzz::provider(
+    roadstead_api::endpoint::Provider::Cloudevents,
+    data
+));

@@ -1,0 +1,4 @@
+//! Reads any delivery of `quay`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| roadstead_fuzz::provider(roadstead_api::endpoint::Provider::Quay, data));
