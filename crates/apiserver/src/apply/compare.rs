@@ -57,25 +57,22 @@ fn pair(types: Types<'_>, of: Type, old: Option<&Value>, new: Option<&Value>) ->
 
 /// Compares what is inside of maps or lists.
 fn inner(types: Types<'_>, of: Type, shape: Shape, old: Option<&Value>, new: Option<&Value>, diff: &mut Diff) {
-    let (none, empty) = (Vec::new(), Map::new());
-    let list = |value: Option<&'_ Value>| value.and_then(Value::as_array).unwrap_or(&none).clone();
-    let map = |value: Option<&'_ Value>| value.and_then(Value::as_object).unwrap_or(&empty).clone();
-    match shape {
-        Shape::Leaf => {}
+    let (no_fields, no_items) = (Map::new(), Vec::new());
+    let both_empty = match shape {
+        Shape::Leaf => return,
         Shape::Map => {
-            let (old_fields, new_fields) = (map(old), map(new));
-            // Empty against null or absent is a difference in itself.
-            diff.modified.member |=
-                old_fields.is_empty() && new_fields.is_empty() && old.is_some() && new.is_some() && old != new;
-            maps(types, of, &old_fields, &new_fields, diff);
+            let fields = [old, new].map(|value| value.and_then(Value::as_object).unwrap_or(&no_fields));
+            maps(types, of, fields[0], fields[1], diff);
+            fields.iter().all(|fields| fields.is_empty())
         }
         Shape::List => {
-            let (old_items, new_items) = (list(old), list(new));
-            diff.modified.member |=
-                old_items.is_empty() && new_items.is_empty() && old.is_some() && new.is_some() && old != new;
-            lists(types, of, &old_items, &new_items, diff);
+            let items = [old, new].map(|value| value.and_then(Value::as_array).unwrap_or(&no_items));
+            lists(types, of, items[0], items[1], diff);
+            items.iter().all(|items| items.is_empty())
         }
-    }
+    };
+    // Empty against null is a difference in itself.
+    diff.modified.member |= both_empty && old.is_some() && new.is_some() && old != new;
 }
 
 fn maps(types: Types<'_>, of: Type, old: &Map<String, Value>, new: &Map<String, Value>, diff: &mut Diff) {

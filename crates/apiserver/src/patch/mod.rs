@@ -9,6 +9,7 @@ use json_patch::{PatchErrorKind, PatchOperation};
 use roadstead_kubewire::{ApiError, ApiResult};
 use serde_json::Value;
 
+use crate::schema::document::MAX_NESTING;
 pub use strategic::strategic;
 
 /// How many operations a JSON patch may have, as in kube-apiserver.
@@ -34,6 +35,9 @@ pub fn json(document: &Value, patch: &Value) -> ApiResult<Value> {
         .collect::<ApiResult<_>>()?;
     let mut result = document.clone();
     for operation in &parsed {
+        if deep(&result, operation) {
+            return Err(ApiError::too_large("the JSON patch nests the object too deep"));
+        }
         let step = std::slice::from_ref(operation);
         json_patch::patch(&mut result, step).map_err(|error| refused(operation, &error.kind))?;
         if grown(&result, operation) {
@@ -41,6 +45,27 @@ pub fn json(document: &Value, patch: &Value) -> ApiResult<Value> {
         }
     }
     Ok(result)
+}
+
+/// Whether an operation would nest the document deeper than a body may be. Copies of a part into itself double its depth, and
+/// everything that reads a document recurses.
+fn deep(document: &Value, operation: &PatchOperation) -> bool {
+    let below = match operation {
+        PatchOperation::Add(op) => depth(&op.value),
+        PatchOperation::Replace(op) => depth(&op.value),
+        PatchOperation::Copy(op) => document.pointer(op.from.as_str()).map_or(0, depth),
+        PatchOperation::Move(op) => document.pointer(op.from.as_str()).map_or(0, depth),
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => return false,
+    };
+    operation.path().tokens().count() + below > MAX_NESTING
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 /// A few `copy` operations can double a document often; stop long before memory is the limit.

@@ -46,6 +46,11 @@ fn json_patches_cannot_blow_a_document_up() {
     let double: Vec<Value> = (0..64).map(|n| json!({"op": "copy", "from": "", "path": format!("/k{n}")})).collect();
     let error = json(&json!({"a": "x".repeat(1000)}), &Value::Array(double)).unwrap_err();
     assert_eq!(error.code, 413);
+    // Each copies all of `a` to its own deepest place.
+    let places = std::iter::successors(Some(2_usize), |tokens| Some(2 * tokens - 1)).take(20);
+    let deepen = places.map(|tokens| json!({"op": "copy", "from": "/a", "path": "/a".repeat(tokens)}));
+    let error = json(&json!({"a": {}}), &deepen.collect()).unwrap_err();
+    assert_eq!(error.code, 413);
     let many = vec![json!({"op": "test", "path": "", "value": {}}); 10_001];
     assert_eq!(json(&json!({}), &Value::Array(many)).unwrap_err().code, 413);
 }

@@ -77,6 +77,12 @@ pub(crate) fn check(checks: &Checks, node: &Node, value: &Value, path: &Path, ca
         }
         Value::Null | Value::Bool(_) => {}
     }
+    if node.typed
+        && checks.format.as_deref() == Some("int32")
+        && value.as_i64().is_none_or(|number| i32::try_from(number).is_err())
+    {
+        causes.push(field::type_invalid(path, value, &format!("{}must be of type int32", path.in_body())));
+    }
     if let Some(name) = checks.format.as_deref().filter(|_| node.kind == Kind::String) {
         let text = value.as_str().unwrap_or_default();
         if !format::matches(name, text) {

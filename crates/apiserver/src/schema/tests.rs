@@ -292,6 +292,14 @@ fn required_fields_and_unique_items_are_told_by_path() {
 }
 
 #[test]
+fn numbers_of_built_in_kinds_fit_their_go_types() {
+    let deployment = |replicas: i64| json!({"spec": {"selector": {}, "template": {}, "replicas": replicas}});
+    assert_eq!(DEPLOYMENT.validate(&deployment(i32::MAX.into()), None), []);
+    let causes = DEPLOYMENT.validate(&deployment(3_000_000_000), None);
+    assert_eq!(causes[0].message, "Invalid value: 3000000000: spec.replicas in body must be of type int32");
+}
+
+#[test]
 fn what_did_not_change_is_not_judged_again() {
     let schema = with_spec(json!({"a": {"type": "integer", "maximum": 1}, "b": {"type": "integer", "maximum": 1},
         "list": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
