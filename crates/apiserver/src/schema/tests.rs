@@ -341,6 +341,40 @@ fn a_crd_is_validated_by_its_own_recursive_schema() {
     assert_eq!(causes[0].field, "spec.versions[0].schema.openAPIV3Schema.properties.spec.maxLength");
 }
 
+#[test]
+fn the_deepest_bodies_fit_on_a_small_stack() {
+    let body = |levels: usize| {
+        let inner = format!("{}1{}", "{\"a\":[".repeat(levels), "]}".repeat(levels));
+        format!(
+            "{{\"apiVersion\":\"x/v1\",\"kind\":\"X\",\"metadata\":{{\"name\":\"a\"}},\"spec\":{{\"open\":{inner}}}}}"
+        )
+    };
+    let through = move || {
+        let schema = with_spec(json!({"open": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}));
+        assert!(schema.decode(&payload(&body(60)), FieldValidation::Warn).is_err());
+        let (mut value, warnings) = schema.decode(&payload(&body(58)), FieldValidation::Warn).unwrap();
+        assert_eq!(warnings, [""; 0]);
+        schema.default(&mut value);
+        assert_eq!(schema.validate(&value, None), []);
+        let request = crate::apply::Request {
+            manager: "m".into(),
+            force: false,
+            subresource: String::new(),
+            api_version: "x/v1".into(),
+            status_apart: false,
+            now: "2026-11-20T09:00:00Z".parse().unwrap(),
+        };
+        let applied = crate::apply::apply(Some(&value), &value, &request, &schema).unwrap();
+        let text = applied.to_string();
+        assert!(text.contains("fieldsV1"));
+        let properties = |inner, _| json!({"type": "object", "properties": {"a": inner}});
+        let root = (0..50).fold(json!({"type": "string", "default": "x"}), properties);
+        assert_eq!(structural(&root), []);
+        compile(root).validate(&json!({}), None);
+    };
+    std::thread::Builder::new().stack_size(1 << 20).spawn(through).unwrap().join().unwrap();
+}
+
 /// Any JSON over a small vocabulary.
 fn anything() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
