@@ -38,7 +38,7 @@ pub fn install_deny() -> Result<()> {
     if on_path("cargo-deny") {
         return Ok(());
     }
-    step("install cargo-deny", || run(cargo().args(["install", "--locked", "cargo-deny", "--version", "0.20"])))
+    step("install cargo-deny", || run(cargo().args(["install", "--locked", "cargo-deny", "--version", "0.20.2"])))
 }
 
 /// Dependencies against `deny.toml`; advisories only where their database can be had.

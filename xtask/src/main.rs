@@ -7,6 +7,8 @@ mod openapi;
 mod step;
 mod tools;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::Parser;
 
@@ -48,8 +50,18 @@ enum Xtask {
     },
 }
 
-fn main() -> Result<()> {
-    match Xtask::parse() {
+fn main() -> ExitCode {
+    match run_command(Xtask::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_command(command: Xtask) -> Result<()> {
+    match command {
         Xtask::Test { arguments } => checks::test(&arguments),
         Xtask::Tools => {
             for (name, value) in tools::provide()?.env() {
