@@ -10,6 +10,8 @@
 //! | [`server`], [`handle`] | open everything, hand out clients, serve |
 //! | [`crd`] | CustomResourceDefinitions become served resources |
 //! | [`registry`] | what a Kubernetes resource does (create, update, patch, delete, list, watch), over the store |
+//! | [`schema`], [`patch`], [`apply`] | pure functions over objects: what is valid, and what a patch makes of one |
+//! | [`builtin`] | Kubernetes' own kinds: schemas, defaults, rules, columns |
 //! | [`store`] | durable objects, resourceVersions, change history |
 //! | [`authn`], [`authz`], [`reviews`] | who asks, and what they may |
 //! | [`gc`], [`namespaces`] | what follows from a deletion |
@@ -18,6 +20,7 @@
 //! | [`audit`] | who did what |
 //! | [`objects`] | what those read of the store |
 //! | [`pki`], [`kubeconfig`] | certificates and the administrator's way in |
+//! | [`files`], [`metrics`] | private files; what is counted |
 //!
 //! Why a library first: tests open a whole control plane in memory in milliseconds, and `up` is only one more caller.
 
