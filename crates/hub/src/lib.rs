@@ -11,6 +11,7 @@ pub mod control;
 pub mod endpoint;
 pub mod events;
 pub mod gateway;
+mod hex;
 pub mod hub;
 pub mod incoming;
 pub mod ingest;

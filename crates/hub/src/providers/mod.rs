@@ -24,14 +24,12 @@ mod quay;
 mod standard;
 mod zot;
 
-use std::fmt::Write as _;
-
 use ring::digest;
 use roadstead_api::endpoint::{Provider, Verify};
 use roadstead_api::event::{GitChange, ImageChange};
 
 pub use self::cloudevents::handshake;
-use crate::incoming::Incoming;
+use crate::{hex, incoming::Incoming};
 
 /// Changes taken from one delivery. More than that is one event without fields, and `malformed` says so.
 pub const MAX_CHANGES: usize = 64;
@@ -145,11 +143,7 @@ fn synthetic_id(parts: &[&str]) -> String {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part.as_bytes());
     }
-    let mut id = String::from("sha256:");
-    for byte in context.finish().as_ref() {
-        let _ = write!(id, "{byte:02x}");
-    }
-    id
+    format!("sha256:{}", hex::encode(context.finish().as_ref()))
 }
 
 /// An event type, or `unknown` where there is none.

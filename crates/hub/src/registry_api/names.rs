@@ -1,11 +1,10 @@
 //! Names that may stand in a registry's URL. They come from payloads: what is not one by the OCI distribution specification never
 //! reaches a URL.
 
-use std::fmt::Write as _;
-
 use ring::digest;
 
 use super::RegistryError;
+use crate::hex;
 
 /// A repository: parts of lower-case letters and digits, joined by `.`, `_`, `__` or dashes, separated by `/`.
 pub(super) fn check_repository(name: &str) -> Result<&str, RegistryError> {
@@ -48,11 +47,7 @@ fn is_digest(text: &str) -> bool {
 
 /// Digest of a manifest's bytes.
 pub(super) fn digest_of(bytes: &[u8]) -> String {
-    let mut text = String::from("sha256:");
-    for byte in digest::digest(&digest::SHA256, bytes).as_ref() {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    format!("sha256:{}", hex::encode(digest::digest(&digest::SHA256, bytes).as_ref()))
 }
 
 fn bad(name: &str, what: &'static str) -> RegistryError {

@@ -10,6 +10,7 @@ use roadstead_api::endpoint::{Algorithm, Encoding, Verify};
 
 use super::compare::Expected;
 use super::{DEFAULT_TOLERANCE_SECONDS, PolicyError, Rejection, Secret, header_name};
+use crate::hex;
 use crate::incoming::{FORM, Incoming, form_payload};
 
 /// The headers to look at, in order, and the keys. The first header that is there decides.
@@ -88,7 +89,7 @@ impl BodyHmac {
             return Err(Rejection::MissingSignature);
         }
         let tag = match self.encoding {
-            Encoding::Hex => hex(text),
+            Encoding::Hex => hex::decode(text),
             Encoding::Base64 => STANDARD.decode(text).ok(),
         };
         let tag = tag.ok_or(Rejection::Malformed("the signature is not in its encoding"))?;
@@ -145,28 +146,9 @@ fn tolerance(text: Option<&str>) -> Result<i64, PolicyError> {
         .ok_or_else(|| PolicyError::BadTolerance(text.to_owned()))
 }
 
-/// Bytes of an even number of hexadecimal digits, either case.
-fn hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    pairs.iter().map(|[high, low]| u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_hex() {
-        assert_eq!(hex("00fF7a"), Some(vec![0, 255, 0x7a]));
-        assert_eq!(hex(""), Some(vec![]));
-        for bad in ["0", "0g", "+1", " 00", "0x00", "é0"] {
-            assert_eq!(hex(bad), None, "{bad:?}");
-        }
-    }
 
     #[test]
     fn a_time_counts_within_its_tolerance_both_ways() {

@@ -1,4 +1,4 @@
-//! Published vectors, other people's implementations as oracles, and everything that must fail.
+//! Published vectors, other people's implementations as the measure, and everything that must fail.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,6 +9,7 @@ use ring::hmac;
 use roadstead_api::endpoint::Encoding;
 
 use super::*;
+use crate::hex;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -35,12 +36,8 @@ fn check(policy: &Policy, list: &[(&str, &str)], body: &[u8], now: i64) -> Resul
     policy.verify(&Incoming { method: &Method::POST, headers: &headers, query: None, body: &body }, at(now))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn sha256(secret: &str, body: &[u8]) -> String {
-    hex(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), body).as_ref())
+    hex::encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), body).as_ref())
 }
 
 const OK: Result<Verified, Rejection> = Ok(Verified::Proven);
@@ -74,7 +71,10 @@ fn github_refuses_everything_else() {
     assert_eq!(check(&policy, &[(name, "sha256=")], body, 0), MISSING);
     // The old header, even when right.
     let sha1 = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, b"new"), body);
-    assert_eq!(check(&policy, &[("x-hub-signature", &format!("sha1={}", hex(sha1.as_ref())))], body, 0), MISSING);
+    assert_eq!(
+        check(&policy, &[("x-hub-signature", &format!("sha1={}", hex::encode(sha1.as_ref())))], body, 0),
+        MISSING
+    );
     assert_eq!(check(&policy, &[(name, &format!("sha256={}", sha256("other", body)))], body, 0), BAD);
     assert_eq!(check(&policy, &[(name, &format!("sha256={}", &good[..62]))], body, 0), BAD);
     assert_eq!(check(&policy, &[(name, &format!("sha256={good}00"))], body, 0), BAD);
@@ -148,10 +148,10 @@ fn standard_published_vectors() {
 #[test]
 fn standard_agrees_with_the_reference_library() {
     let secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
-    let oracle = standardwebhooks::Webhook::new(secret).unwrap();
+    let theirs = standardwebhooks::Webhook::new(secret).unwrap();
     let policy = policy(Provider::Standard, &["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", secret]);
     for (id, body) in [("a", &b""[..]), ("msg_1", b"{}"), ("x-y_z", b"{\"type\":\"order.paid\",\"data\":{}}")] {
-        let signature = oracle.sign(id, 1_700_000_000, body).unwrap();
+        let signature = theirs.sign(id, 1_700_000_000, body).unwrap();
         let list = [("webhook-id", id), ("webhook-timestamp", "1700000000"), ("webhook-signature", &*signature)];
         assert_eq!(check(&policy, &list, body, 1_700_000_300), OK, "{id}");
         assert_eq!(check(&policy, &list, body, 1_699_999_700), OK, "{id}");
@@ -162,8 +162,8 @@ fn standard_agrees_with_the_reference_library() {
 
 #[test]
 fn standard_takes_any_good_signature_of_several() {
-    let oracle = standardwebhooks::Webhook::new("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD").unwrap();
-    let good = oracle.sign("m", 50, b"{}").unwrap();
+    let theirs = standardwebhooks::Webhook::new("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD").unwrap();
+    let good = theirs.sign("m", 50, b"{}").unwrap();
     let policy = policy(Provider::Standard, &["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"]);
     let with = |signature: &str| {
         check(&policy, &[("webhook-id", "m"), ("webhook-timestamp", "50"), ("webhook-signature", signature)], b"{}", 50)
@@ -237,7 +237,8 @@ fn generic_signs_as_configured() {
         (Algorithm::Sha512, hmac::HMAC_SHA512),
     ] {
         let tag = hmac::sign(&hmac::Key::new(ring, b"k"), body);
-        for (encoding, text) in [(Encoding::Hex, hex(tag.as_ref())), (Encoding::Base64, STANDARD.encode(tag.as_ref()))]
+        for (encoding, text) in
+            [(Encoding::Hex, hex::encode(tag.as_ref())), (Encoding::Base64, STANDARD.encode(tag.as_ref()))]
         {
             let policy = generic(Verify {
                 header: "X-Sig".into(),
