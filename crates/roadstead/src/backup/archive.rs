@@ -17,7 +17,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use roadstead_apiserver as apiserver;
+use roadstead_apiserver::{
+    self as apiserver,
+    files::{private_dir, sync_parent},
+};
 use roadstead_hub::log::{self, LocalLog};
 use serde::{Deserialize, Serialize};
 
@@ -192,16 +195,4 @@ fn unpack(archive: &Path, to: &Path) -> Result<Manifest> {
         file.sync_all()?;
     }
     manifest.context("it is empty")
-}
-
-fn private_dir(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => File::open(".")?.sync_all(),
-    }
 }

@@ -21,6 +21,7 @@ use kube::{
 use prometheus_client::registry::Registry;
 use roadstead_agent::{Agent, Ground, Handle, HubAccess, Options};
 use roadstead_api::{Trigger, names::ANNOTATION_EVENT};
+use roadstead_apiserver::files::write_private;
 use roadstead_kubewire::{
     auth::Origin,
     body::Body,
@@ -91,7 +92,7 @@ impl Edge {
     ) -> Result<Self> {
         let seen = Seen { commits: Arc::default(), bell: watch::channel(0).0 };
         let hub_file = dir.with_extension("hub.kubeconfig");
-        write_private(&hub_file, &serde_saphyr::to_string(hub)?)?;
+        write_private(&hub_file, serde_saphyr::to_string(hub)?.as_bytes())?;
         let mut edge =
             Self { name, dir: dir.to_path_buf(), hub: hub_file, running: None, seen, stop: CancellationToken::new() };
         let running = edge.run().await?;
@@ -244,11 +245,4 @@ impl Edge {
             }
         });
     }
-}
-
-/// Writes a file that nobody else may read.
-fn write_private(path: &Path, text: &str) -> Result<()> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    Ok(file.write_all(text.as_bytes())?)
 }
