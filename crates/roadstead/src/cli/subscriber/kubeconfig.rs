@@ -8,14 +8,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
+use roadstead_hub::hub::{HUB_CONFIG, SYSTEM_NAMESPACE};
 use serde_json::{Value, json};
 
 use crate::cli::failure::Failure;
 use crate::cli::output::{Format, Output, emit};
-
-/// Where the hub publishes its address.
-const NAMESPACE: &str = "roadstead-system";
-const NAME: &str = "roadstead-hub";
 
 /// How the hub is reached.
 pub struct Hub {
@@ -26,15 +23,14 @@ pub struct Hub {
 impl Hub {
     /// Reads what the hub publishes.
     pub async fn find(client: &Client) -> Result<Hub> {
-        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
-        let map = maps
-            .get_opt(NAME)
-            .await
-            .with_context(|| format!("cannot read ConfigMap {NAMESPACE}/{NAME}, where the hub tells its address"))?;
+        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
+        let map = maps.get_opt(HUB_CONFIG).await.with_context(|| {
+            format!("cannot read ConfigMap {SYSTEM_NAMESPACE}/{HUB_CONFIG}, where the hub tells its address")
+        })?;
         let mut data = map.and_then(|map| map.data).unwrap_or_default();
         let url = data.remove("url").ok_or_else(|| {
             Failure::NotFound(format!(
-                "ConfigMap {NAMESPACE}/{NAME} has no `url`: is the hub running on this control plane?"
+                "ConfigMap {SYSTEM_NAMESPACE}/{HUB_CONFIG} has no `url`: is the hub running on this control plane?"
             ))
         })?;
         Ok(Hub { url, ca: data.remove("ca.crt") })
@@ -54,9 +50,9 @@ impl Hub {
         json!({
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": NAME, "cluster": cluster}],
+            "clusters": [{"name": HUB_CONFIG, "cluster": cluster}],
             "users": [{"name": name, "user": {"token": token}}],
-            "contexts": [{"name": name, "context": {"cluster": NAME, "user": name, "namespace": namespace}}],
+            "contexts": [{"name": name, "context": {"cluster": HUB_CONFIG, "user": name, "namespace": namespace}}],
             "current-context": name,
         })
     }
