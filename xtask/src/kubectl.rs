@@ -1,4 +1,4 @@
-//! A kubectl that needs no protobuf (1.31 or newer): the machine's, else one built from kubectl's own Go module.
+//! A kubectl that reads JSON everywhere (1.31 or newer): the installed one, else one built from kubectl's own Go module.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -59,7 +59,7 @@ fn cache_directory() -> Result<PathBuf> {
 }
 
 /// Installs the packages whose programs are missing; says what to install where that is not allowed.
-pub fn system_packages(programs: &[(&str, &str)]) -> Result<()> {
+fn system_packages(programs: &[(&str, &str)]) -> Result<()> {
     let missing = packages_for(programs, on_path);
     if missing.is_empty() {
         return Ok(());

@@ -17,7 +17,7 @@ pub use trigger::{DeadLetter, DeadLetterSpec, Trigger, TriggerSpec, TriggerStatu
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-/// All CustomResourceDefinitions of `roadstead.dev`, for the embedded control plane and for the chart.
+/// All CustomResourceDefinitions of `roadstead.dev`: what a control plane must know before the hub or an agent can work on it.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![WebhookEndpoint::crd(), Subscriber::crd(), Trigger::crd(), DeadLetter::crd()]
 }

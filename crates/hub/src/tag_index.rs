@@ -53,7 +53,7 @@ impl TagIndex {
     }
 
     /// Tags that were last seen at a digest and are not gone, in order.
-    pub fn tags_of(&self, repository: &str, digest: &str) -> Vec<String> {
+    fn tags_of(&self, repository: &str, digest: &str) -> Vec<String> {
         let first = (repository.to_owned(), String::new());
         self.tags
             .range(first..)

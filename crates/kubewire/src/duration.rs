@@ -11,7 +11,7 @@ pub fn age(then: &str, now: Timestamp) -> String {
 }
 
 /// A number of seconds in at most two units. Clocks differ a little: less than two seconds in the future is now.
-pub fn human(seconds: i64) -> String {
+fn human(seconds: i64) -> String {
     const MINUTE: i64 = 60;
     const HOUR: i64 = 60 * MINUTE;
     const DAY: i64 = 24 * HOUR;

@@ -69,11 +69,6 @@ pub fn set(conditions: &mut Vec<Condition>, wanted: &Wanted<'_>, generation: Opt
     }
 }
 
-/// Whether the condition of this type is True.
-pub fn is_true(conditions: &[Condition], kind: &str) -> bool {
-    conditions.iter().any(|condition| condition.type_ == kind && condition.status == "True")
-}
-
 /// Takes the condition of this type away; says whether it was there.
 pub fn remove(conditions: &mut Vec<Condition>, kind: &str) -> bool {
     let before = conditions.len();
@@ -99,7 +94,7 @@ mod tests {
         assert_eq!(conditions[0].observed_generation, Some(2));
         assert!(set(&mut conditions, &Wanted::new("Ready", false, "HubUnreachable", ""), Some(2), at(40)));
         assert_eq!(conditions[0].last_transition_time, Time(at(40)));
-        assert!(!is_true(&conditions, "Ready"));
+        assert_eq!(conditions[0].status, "False");
     }
 
     #[test]
@@ -111,7 +106,7 @@ mod tests {
         assert_eq!(conditions[1].status, "Unknown");
         assert!(remove(&mut conditions, "EventsMissed"));
         assert!(!remove(&mut conditions, "EventsMissed"));
-        assert!(is_true(&conditions, "Ready"));
+        assert_eq!((conditions[0].type_.as_str(), conditions[0].status.as_str()), ("Ready", "True"));
     }
 
     #[test]

@@ -43,11 +43,6 @@ impl Pace {
             self.earliest = Some(now + self.interval);
         }
     }
-
-    /// Whether there is anything that has not been written.
-    pub fn is_dirty(&self) -> bool {
-        self.dirty || self.writing
-    }
 }
 
 #[cfg(test)]
@@ -69,7 +64,7 @@ mod tests {
         assert_eq!(pace.due(start), Some(start + second));
         pace.begin(start + second);
         pace.end(true, start + second);
-        assert!(!pace.is_dirty());
+        assert_eq!(pace.due(start + second), None, "all is written");
     }
 
     #[test]
@@ -81,6 +76,5 @@ mod tests {
         let later = start + Duration::from_secs(5);
         pace.end(false, later);
         assert_eq!(pace.due(later), Some(later + Duration::from_secs(1)));
-        assert!(pace.is_dirty());
     }
 }

@@ -1,7 +1,7 @@
 //! How far a trigger is: what is persisted, and what a restart continues from.
 
 /// Most ranges that are persisted. What does not fit is done again after a restart.
-pub const MAX_RANGES: usize = 512;
+const MAX_RANGES: usize = 512;
 
 /// Everything up to `position` is done, and so is everything in `done_ahead`. Positions are those of the hub's log
 /// (`metadata.resourceVersion` of a WebhookEvent).

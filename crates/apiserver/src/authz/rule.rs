@@ -80,7 +80,7 @@ impl Rule {
     }
 
     /// Takes the rule apart into single powers.
-    pub fn powers(&self) -> Vec<Power> {
+    fn powers(&self) -> Vec<Power> {
         let mut powers = Vec::new();
         let names: Vec<Option<&String>> =
             if self.resource_names.is_empty() { vec![None] } else { self.resource_names.iter().map(Some).collect() };

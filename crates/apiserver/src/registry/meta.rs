@@ -15,7 +15,7 @@ pub fn meta(object: &Value) -> Option<&Map<String, Value>> {
 }
 
 /// `metadata`, made if it is not there.
-pub fn meta_mut(object: &mut Value) -> &mut Map<String, Value> {
+fn meta_mut(object: &mut Value) -> &mut Map<String, Value> {
     if !object.is_object() {
         *object = Value::Object(Map::new());
     }

@@ -226,7 +226,7 @@ impl Shared {
     }
 
     /// Applies every stream's retention: first durably, then for readers.
-    pub fn raise_floors(&self, now: i64) -> Result<(), LogError> {
+    fn raise_floors(&self, now: i64) -> Result<(), LogError> {
         let segments = self.segments();
         let Some((active, closed)) = segments.split_last() else { return Ok(()) };
         let states: Vec<Arc<StreamState>> = read(&self.streams).all().filter(|s| !s.dropped()).cloned().collect();
@@ -259,7 +259,7 @@ impl Shared {
     }
 
     /// Removes the sealed segments that no stream needs.
-    pub fn remove_segments(&self) -> Result<(), LogError> {
+    fn remove_segments(&self) -> Result<(), LogError> {
         for segment in self.segments() {
             let shares = segment.shares();
             let needed = {
@@ -284,7 +284,7 @@ impl Shared {
     }
 
     /// Removes id files that have outlived both their segment and the time for which duplicates are recognised.
-    pub fn remove_ids(&self, now: i64) -> Result<(), LogError> {
+    fn remove_ids(&self, now: i64) -> Result<(), LogError> {
         let window = i64::try_from(self.options.id_window.as_micros()).unwrap_or(i64::MAX);
         let segments: Vec<u64> = read(&self.segments).iter().map(|segment| segment.ordinal).collect();
         let mut extents = lock(&self.extents);

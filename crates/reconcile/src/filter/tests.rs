@@ -1,4 +1,4 @@
-//! What filters mean (with the `cel` crate's own interpreter as oracle), what is refused, and what bounds them.
+//! What filters mean (with the `cel` crate's own interpreter as the measure), what is refused, and what bounds them.
 
 use proptest::prelude::*;
 use roadstead_api::event::{GitChange, GitCommit, ImageChange};

@@ -1,3 +1,5 @@
+//! What each kind is completed with, and that completing twice changes nothing.
+
 use super::*;
 use serde_json::json;
 

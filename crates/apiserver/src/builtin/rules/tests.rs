@@ -1,3 +1,5 @@
+//! What each kind refuses beyond its schema, and in which words.
+
 use super::*;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! What makes a CRD's schema structural, and in which words it is refused if it is not.
+
 use super::*;
 use serde_json::json;
 

@@ -69,7 +69,7 @@ pub fn known(subscriber: &Subscriber) -> bool {
 }
 
 /// `name` or `namespace/name`.
-pub fn endpoint_ref(text: &str) -> Result<EndpointRef, String> {
+fn endpoint_ref(text: &str) -> Result<EndpointRef, String> {
     let (namespace, name) = match text.split_once('/') {
         Some((namespace, name)) => (Some(namespace), name),
         None => (None, text),
