@@ -7,6 +7,11 @@ use http::request::Parts;
 
 use crate::error::ApiResult;
 
+/// Group of everybody who showed good credentials.
+pub const AUTHENTICATED: &str = "system:authenticated";
+/// Group of those who showed none.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+
 /// An authenticated user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {
@@ -23,14 +28,14 @@ pub struct User {
 impl User {
     /// The user that requests without credentials run as, where they are allowed at all.
     pub fn anonymous() -> Self {
-        Self { name: "system:anonymous".into(), groups: vec!["system:unauthenticated".into()], ..Self::default() }
+        Self { name: "system:anonymous".into(), groups: vec![UNAUTHENTICATED.into()], ..Self::default() }
     }
 
     /// The user of the process itself: may do everything.
     pub fn system() -> Self {
         Self {
             name: "system:admin".into(),
-            groups: vec!["system:masters".into(), "system:authenticated".into()],
+            groups: vec!["system:masters".into(), AUTHENTICATED.into()],
             ..Self::default()
         }
     }

@@ -17,12 +17,12 @@ use async_trait::async_trait;
 use http::{header::AUTHORIZATION, request::Parts};
 use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
-use roadstead_kubewire::{ApiError, ApiResult, Authenticator, User, auth::Origin};
+use roadstead_kubewire::{
+    ApiError, ApiResult, Authenticator, User,
+    auth::{AUTHENTICATED, Origin},
+};
 
 pub use self::service_account::{ISSUER, ServiceAccounts};
-
-/// Group of everybody who showed good credentials.
-const AUTHENTICATED: &str = "system:authenticated";
 
 /// A token that is known by its hash.
 #[derive(Clone, Debug)]

@@ -8,6 +8,8 @@
 
 use std::sync::Arc;
 
+use roadstead_api::names;
+use roadstead_kubewire::auth::{AUTHENTICATED, UNAUTHENTICATED};
 use serde_json::{Value, json};
 
 use super::{
@@ -23,8 +25,6 @@ const READ_WRITE: &[&str] = &["create", "delete", "deletecollection", "get", "li
 
 /// Annotation that keeps a default role or binding as it is, set to `false`.
 const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
-const AUTHENTICATED: &str = "system:authenticated";
-const UNAUTHENTICATED: &str = "system:unauthenticated";
 
 const HEALTH: &[&str] = &["/livez", "/readyz", "/healthz", "/version", "/version/"];
 const DISCOVERY: &[&str] = &["/openapi", "/openapi/*", "/api", "/api/*", "/apis", "/apis/*"];
@@ -140,12 +140,8 @@ const DELEGATOR: Rules = &[
 
 /// Every kind of Roadstead's own groups, present and future: subresources have to be named, so status stays with the
 /// controllers.
-const VIEW_OWN: Rules = &[
-    ("roadstead.dev", &["*"], READ),
-    ("databases.digitalocean.com", &["*"], READ),
-    ("log.roadstead.dev", &["*"], READ),
-];
-const EDIT_OWN: Rules = &[("roadstead.dev", &["webhookendpoints", "subscribers", "triggers", "deadletters"], WRITE)];
+const VIEW_OWN: Rules = &[(names::GROUP, &["*"], READ), (names::LOG_GROUP, &["*"], READ)];
+const EDIT_OWN: Rules = &[(names::GROUP, &["webhookendpoints", "subscribers", "triggers", "deadletters"], WRITE)];
 
 fn aggregate_label(to: &str) -> String {
     format!("{GROUP}/aggregate-to-{to}")

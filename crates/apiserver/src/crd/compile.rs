@@ -1,4 +1,6 @@
 //! One version of a CRD as a kind: a pure step.
+//!
+//! In: the CRD as JSON. Out: what the registry needs to serve it: names and verbs, compiled schema, columns, subresources.
 
 use std::{cmp::Reverse, sync::Arc};
 
@@ -9,10 +11,8 @@ use crate::{
     builtin,
     objects::{text, texts},
     registry::{Hooks, Kind, KindSchema, names::NameRule, resource_name, scale},
-    schema::{Schema, SchemaError},
+    schema::{OBJECT_META, Schema, SchemaError},
 };
-
-const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// The served versions of a CRD, the preferred one first, as kinds. `closing`: nothing new may be created any more.
 ///

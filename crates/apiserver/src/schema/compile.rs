@@ -23,7 +23,7 @@ use super::{
 const MAX_DEPTH: usize = 100;
 
 /// Name of the definition of `metadata`.
-const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+pub(crate) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// Compiles `root` and what it refers to. The first node of the answer is the root.
 pub(crate) fn compile(root: &Value, definitions: &Map<String, Value>) -> Result<Vec<Node>, SchemaError> {

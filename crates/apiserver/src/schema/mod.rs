@@ -25,6 +25,7 @@ use std::sync::Arc;
 use roadstead_kubewire::{ApiError, ApiResult, Payload, error::Cause, options::FieldValidation};
 use serde_json::{Map, Value};
 
+pub(crate) use compile::OBJECT_META;
 use field::Path;
 use node::{Node, NodeId};
 pub use structural::structural;

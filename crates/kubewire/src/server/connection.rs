@@ -1,4 +1,7 @@
 //! One connection: from the first byte to the last response.
+//!
+//! In: an accepted socket. Out: requests to the handler, each with its origin. What is spoken (TLS, HTTP/1.1, HTTP/2) is found out by
+//! looking at the first bytes without taking them; who is slow is cut off at each stage.
 
 use std::{
     convert::Infallible,

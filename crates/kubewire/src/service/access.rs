@@ -5,12 +5,10 @@ use http::{HeaderMap, header, request::Parts};
 
 use super::Inner;
 use crate::{
-    auth::{Attributes, Decision, Origin, User},
+    auth::{AUTHENTICATED, Attributes, Decision, Origin, UNAUTHENTICATED, User},
     error::{ApiError, ApiResult, Details},
     query::percent_decode,
 };
-
-const AUTHENTICATED: &str = "system:authenticated";
 
 /// Who is behind a request.
 pub(super) struct Caller {
@@ -140,7 +138,7 @@ fn complete(mut user: User) -> User {
         user.groups = vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")];
     }
     if user.name == User::anonymous().name {
-        add_group(&mut user, "system:unauthenticated");
+        add_group(&mut user, UNAUTHENTICATED);
     } else {
         add_group(&mut user, AUTHENTICATED);
     }

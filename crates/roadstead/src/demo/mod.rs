@@ -14,7 +14,10 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, api::PostParams};
-use roadstead_api::{Subscriber, WebhookEndpoint};
+use roadstead_api::{
+    Subscriber, WebhookEndpoint,
+    names::{GROUP, VERSION},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -118,7 +121,8 @@ async fn subscribe(client: &Client, hub: &Hub, name: &str) -> Result<kube::confi
 }
 
 fn object(kind: &str, name: &str, spec: Value) -> Value {
-    json!({"apiVersion": "roadstead.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+    let api_version = format!("{GROUP}/{VERSION}");
+    json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": spec})
 }
 
 /// Creates an object; one that is there already is replaced, so that the tour can be played again.
