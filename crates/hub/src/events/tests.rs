@@ -179,9 +179,12 @@ async fn what_retention_removed_is_told_and_the_watch_ends() {
     let seen = f.log.get("default", "a", 2).await.unwrap().unwrap().position;
     let keep_one = Retention { events: Some(1), ..Retention::default() };
     f.log.retain(&stream("default", "a"), keep_one).await.unwrap();
-    while f.log.stats(&stream("default", "a")).unwrap().first < 5 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let removed = async {
+        while f.log.stats(&stream("default", "a")).unwrap().first < 5 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, removed).await.expect("in vain: four are removed");
     let mut watch = f.watch(None, from(seen)).await;
     let event = next(&mut watch).await;
     let status: Value = serde_json::from_slice(&event.object).unwrap();
