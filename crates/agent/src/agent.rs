@@ -1,4 +1,7 @@
 //! The agent as a whole: start, follow the Triggers, stop.
+//!
+//! In: [`Options`], and the Triggers of its own control plane. Out: a runner for each Trigger, replaced when its spec changes; a
+//! report to each hub; replays that dead letters ask for. A stop waits for what runs and for the last positions.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

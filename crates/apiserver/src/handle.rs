@@ -1,4 +1,6 @@
-//! What can be done with a running control plane.
+//! What can be done with a running control plane: clients in process, listeners, a kubeconfig, backups, the end.
+//!
+//! All of it through one cheap [`Handle`], so that a test, `up` and the tour use a control plane in the same way.
 
 use std::{
     io,

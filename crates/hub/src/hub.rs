@@ -1,4 +1,8 @@
-//! Starting and stopping the hub.
+//! The hub as a whole: started in the order of need, stopped in the order of harm.
+//!
+//! In: a `kube::Client`, the open log, a bound socket. Out: controllers, ingest, gateway and listener as tasks, and a ConfigMap that
+//! tells where the hub is. Nothing is taken before the endpoints are known: until then every URL would look unknown, and a sender
+//! that is told 404 does not come again.
 
 use std::{
     net::SocketAddr,

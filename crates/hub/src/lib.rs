@@ -3,7 +3,7 @@
 //! In: HTTP on the public listener, and the resources `WebhookEndpoint`, `Subscriber` and `Secret` from the control plane.
 //! Out: events in the log, `status` on those resources, and watches in the Kubernetes wire format.
 //!
-//! One delivery goes: [`listener`] → [`ingest`] → [`providers`] (verify, read) → [`log`] (durable) → 2xx; from the log to
+//! One delivery goes: [`listener`] → [`ingest`] → [`verify`] → [`providers`] (read) → [`log`] (durable) → 2xx; from the log to
 //! [`events`], where the [`gateway`] serves it to those whose token allows it. Beside that path, [`control`] turns resources
 //! into the tables that ingest and gateway read, and writes status at a bounded rate.
 

@@ -1,4 +1,7 @@
 //! The loop that makes what is served agree with the stored CRDs.
+//!
+//! In: the store's CRDs, whenever one changes. Out: the catalog with a registry for each served version, the CRDs' statuses, and the
+//! deletion of a closing CRD's objects. What is to be done is decided by [`plan`]; a round reads everything anew.
 
 use std::{
     collections::BTreeMap,
