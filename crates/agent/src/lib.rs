@@ -10,23 +10,23 @@
 //! repeated. Actions are idempotent where the target allows (annotate, setImage, run); a `forward` is repeated with the
 //! same delivery id.
 
-pub mod actions;
-pub mod agent;
-pub mod allow;
-pub mod attempt;
-pub mod dead_letters;
-pub mod event;
-pub mod hub;
-pub mod impersonate;
-pub mod kinds;
-pub mod metrics;
+mod actions;
+mod agent;
+mod allow;
+mod attempt;
+mod dead_letters;
+mod event;
+mod hub;
+mod impersonate;
+mod kinds;
+mod metrics;
 pub mod options;
 pub mod plan;
-pub mod prepare;
-pub mod replay;
-pub mod runner;
-pub mod shared;
-pub mod status;
+mod prepare;
+mod replay;
+mod runner;
+mod shared;
+mod status;
 
 pub use agent::{Agent, Error, Handle};
 pub use allow::{Ground, Pattern, PatternError};

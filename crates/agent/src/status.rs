@@ -97,11 +97,6 @@ impl Report {
         self.status.last_result = Some(TriggerResult { event: event.to_string(), success, message, at });
     }
 
-    /// The status as it is.
-    pub fn status(&self) -> &TriggerStatus {
-        &self.status
-    }
-
     /// The merge patch of the status: fields that are empty now are taken away.
     pub fn patch(&self) -> Value {
         let mut patch = json!(self.status);
@@ -148,7 +143,7 @@ mod tests {
         report.succeeded("a", &"ä".repeat(2000));
         report.failed("b", "no");
         report.skipped("c", None);
-        let status = report.status();
+        let status = &report.status;
         assert_eq!((status.succeeded, status.failed, status.skipped), (6, 1, 1));
         assert_eq!(status.last_result.as_ref().unwrap().event, "b");
     }

@@ -24,28 +24,28 @@
 //!
 //! Why a library first: tests open a whole control plane in memory in milliseconds, and `up` is only one more caller.
 
-pub mod apply;
-pub mod audit;
+mod apply;
+mod audit;
 pub mod authn;
-pub mod authz;
+mod authz;
 pub mod builtin;
-pub mod control;
-pub mod crd;
+mod control;
+mod crd;
 pub mod files;
-pub mod gc;
-pub mod handle;
-pub mod hooks;
-pub mod kubeconfig;
-pub mod metrics;
-pub mod namespaces;
-pub mod objects;
+mod gc;
+mod handle;
+mod hooks;
+mod kubeconfig;
+mod metrics;
+mod namespaces;
+mod objects;
 pub mod patch;
 pub mod pki;
-pub mod registry;
-pub mod reviews;
-pub mod schema;
+mod registry;
+mod reviews;
+mod schema;
 pub mod server;
-pub mod store;
+mod store;
 
 pub use self::{
     handle::Handle,

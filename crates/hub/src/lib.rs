@@ -10,12 +10,12 @@
 pub mod control;
 pub mod endpoint;
 pub mod events;
-pub mod gateway;
+mod gateway;
 mod hex;
 pub mod hub;
 pub mod incoming;
-pub mod ingest;
-pub mod limits;
+mod ingest;
+mod limits;
 pub mod listener;
 pub mod log;
 pub mod metrics;

@@ -11,17 +11,17 @@
 //! Why a crate of its own: the hub's gateway and the embedded API server must speak exactly the same dialect, and neither
 //! may import the other.
 
-pub mod accept;
+mod accept;
 pub mod auth;
 pub mod body;
 pub mod catalog;
-pub mod discovery;
+mod discovery;
 pub mod duration;
 pub mod error;
 pub mod health;
 pub mod jsonpath;
 pub mod observe;
-pub mod openapi;
+mod openapi;
 pub mod options;
 pub mod protobuf;
 pub mod query;
@@ -30,8 +30,8 @@ pub mod route;
 pub mod selector;
 pub mod server;
 pub mod service;
-pub mod table;
-pub mod view;
+mod table;
+mod view;
 pub mod watch;
 
 pub use auth::{Attributes, Authenticator, Authorizer, Decision, Origin, User};

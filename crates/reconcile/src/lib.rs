@@ -7,7 +7,7 @@
 pub mod backoff;
 pub mod conditions;
 pub mod filter;
-pub mod pace;
+mod pace;
 pub mod parse;
 pub mod patch;
 pub mod recorder;

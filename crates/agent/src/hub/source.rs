@@ -64,11 +64,6 @@ impl Source {
     pub async fn next(&mut self) -> Option<Signal> {
         self.signals.recv().await
     }
-
-    /// Signals that wait to be taken.
-    pub fn waiting(&self) -> usize {
-        self.signals.len()
-    }
 }
 
 impl Drop for Source {

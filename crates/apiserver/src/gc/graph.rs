@@ -148,11 +148,6 @@ impl Graph {
         self.nodes.get(id)
     }
 
-    /// The node with a uid, if it matters.
-    pub fn by_uid(&self, uid: &str) -> Option<&Node> {
-        self.nodes.get(self.by_uid.get(uid)?)
-    }
-
     /// All that names `uid` as owner from where that owner can be: a namespaced owner only owns in its own namespace.
     pub fn dependents<'a>(&'a self, uid: &str, namespace: &'a str) -> impl Iterator<Item = &'a Node> {
         let ids = self.dependents.get(uid).into_iter().flatten();

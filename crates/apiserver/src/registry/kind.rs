@@ -66,12 +66,6 @@ pub trait Hooks: Send + Sync + 'static {
     }
 }
 
-/// No particular behaviour.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Plain;
-
-impl Hooks for Plain {}
-
 /// Where a kind's schema is.
 pub enum KindSchema {
     /// Among the built-in ones, by `info.schema_name`; compiled when first needed, so that opening stays quick.

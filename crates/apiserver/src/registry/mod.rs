@@ -33,7 +33,7 @@ use roadstead_kubewire::{
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-pub use self::kind::{Hooks, Kind, KindSchema, Plain, resource_name};
+pub use self::kind::{Hooks, Kind, KindSchema, resource_name};
 use crate::store::{Object, Store};
 
 /// One kind in one version, served from the store.
@@ -55,11 +55,6 @@ impl Registry {
     pub fn successor(&self, kind: Kind) -> Arc<Self> {
         let (store, retired) = (self.store.clone(), self.retired.clone());
         Arc::new_cyclic(|me| Self { kind, store, retired, me: me.clone() })
-    }
-
-    /// The kind.
-    pub fn kind(&self) -> &Kind {
-        &self.kind
     }
 
     /// Ends all watches: the kind is no longer served.

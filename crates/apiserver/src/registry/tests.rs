@@ -69,6 +69,11 @@ async fn things(history: Bounds) -> (Store, Arc<Registry>) {
     (store.clone(), Registry::new(thing(), store))
 }
 
+/// No particular behaviour.
+struct Plain;
+
+impl Hooks for Plain {}
+
 fn payload(value: &Value) -> Payload {
     Payload { bytes: value.to_string().into(), ..Payload::default() }
 }

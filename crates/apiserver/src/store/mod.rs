@@ -42,9 +42,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use backup::restore;
 pub use error::{OpenError, WriteError};
 pub use feed::{Bounds, Cursor, Feed, Gone};
-pub use format::FORMAT;
-pub use object::{Draft, Labels, Object};
-pub use plan::{Action, Change, Expect, Guard, Refusal, ResourceName, State, Table, Write, plan};
+pub use object::{Draft, Object};
+pub use plan::{Action, Change, Expect, Guard, Refusal, ResourceName, State, Table, Write};
 pub use stats::Stats;
 
 use self::{

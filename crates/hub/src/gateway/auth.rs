@@ -24,7 +24,7 @@ const EXTRA_TOKEN: &str = "roadstead.dev/token-sha256";
 const GROUP_SUBSCRIBERS: &str = "roadstead:subscribers";
 
 /// SHA-256 of a whole token, prefix included.
-pub fn hash_token(token: &str) -> TokenHash {
+fn hash_token(token: &str) -> TokenHash {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
     hash

@@ -21,7 +21,7 @@ use crate::{
     log::Log,
 };
 
-pub use auth::{TokenAuthenticator, hash_token};
+pub use auth::TokenAuthenticator;
 
 /// Everything that a subscriber can reach.
 pub(crate) fn service(
