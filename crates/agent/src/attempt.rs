@@ -32,11 +32,11 @@ impl Work {
         self.judge(event).unwrap_or(true)
     }
 
-    /// One attempt. `held` is the event if it is in memory.
-    pub async fn attempt(&self, name: &str, held: Option<Arc<Event>>) -> Result<Done, Failure> {
+    /// One attempt for the event of this name and id. `held` is the event if it is in memory.
+    pub async fn attempt(&self, name: &str, id: &str, held: Option<Arc<Event>>) -> Result<Done, Failure> {
         let event = match held {
             Some(event) => event,
-            None => Arc::new(self.hub.event(&self.endpoint.namespace, name).await.map_err(unread)?),
+            None => Arc::new(self.read(name, id).await?),
         };
         match self.judge(&event) {
             Ok(true) => {}
@@ -47,7 +47,7 @@ impl Work {
             false => Bytes::new(),
             true => match event.inline_body() {
                 Some(body) => body,
-                None => self.hub.body(&self.endpoint.namespace, name).await.map_err(unread)?,
+                None => self.read_body(&event).await?,
             },
         };
         let deadline = self.action.deadline();
@@ -55,6 +55,21 @@ impl Work {
             Ok(result) => result,
             Err(_) => Err(Failure::transient(format!("not done within {} s", deadline.as_secs()))),
         }
+    }
+
+    /// Reads an event. An endpoint that is made anew gives its events the names of earlier ones: one with another id, or
+    /// of another endpoint, is not the one that is asked for.
+    async fn read(&self, name: &str, id: &str) -> Result<Event, Failure> {
+        let event = self.hub.event(&self.endpoint.namespace, name).await.map_err(unread)?;
+        if event.spec.id == id && event.spec.endpoint == self.endpoint.name { Ok(event) } else { Err(gone()) }
+    }
+
+    /// Reads a body that did not come with its event. The hub knows it by name alone: the name must mean the same event
+    /// afterwards, and then it did meanwhile, since positions only move forward.
+    async fn read_body(&self, event: &Event) -> Result<Bytes, Failure> {
+        let body = self.hub.body(&self.endpoint.namespace, &event.name).await.map_err(unread)?;
+        let again = self.read(&event.name, &event.spec.id).await?;
+        if again.position == event.position { Ok(body) } else { Err(gone()) }
     }
 
     fn judge(&self, event: &Event) -> Result<bool, String> {
@@ -66,9 +81,11 @@ impl Work {
 /// The event could not be read: for now, or for good.
 fn unread(error: HubError) -> Failure {
     match error {
-        HubError::NotFound(_) | HubError::Expired(_) => {
-            Failure { kind: FailureKind::Gone, message: "the hub no longer retains the event".into(), asked: None }
-        }
+        HubError::NotFound(_) | HubError::Expired(_) => gone(),
         error => Failure { kind: FailureKind::Unread, message: error.to_string(), asked: None },
     }
+}
+
+fn gone() -> Failure {
+    Failure { kind: FailureKind::Gone, message: "the hub no longer retains the event".into(), asked: None }
 }

@@ -163,7 +163,7 @@ async fn attempt(shared: &Shared, letter: &DeadLetter) -> Result<Done, (&'static
     let mut work = prepare::work(shared, &trigger).map_err(|invalid| failed(invalid.message))?;
     work.hub = shared.hub(&letter.spec.endpoint).map_err(failed)?;
     work.endpoint = letter.spec.endpoint.clone();
-    work.attempt(&letter.spec.event_name, None).await.map_err(|failure| match failure.kind {
+    work.attempt(&letter.spec.event_name, &letter.spec.event_id, None).await.map_err(|failure| match failure.kind {
         FailureKind::Gone => ("EventGone", failure.message),
         _ => failed(failure.message),
     })

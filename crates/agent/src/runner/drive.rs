@@ -164,7 +164,7 @@ impl Runner {
                     let (work, brief, held) = (self.work.clone(), pending.brief.clone(), pending.event.clone());
                     drive.tasks.spawn(async move {
                         // A panic must not leave the event under way for ever.
-                        let attempt = AssertUnwindSafe(work.attempt(&brief.name, held)).catch_unwind();
+                        let attempt = AssertUnwindSafe(work.attempt(&brief.name, &brief.id, held)).catch_unwind();
                         let panicked = |_| Err(Failure::refused("the action panicked; this is a bug"));
                         let result = attempt.await.unwrap_or_else(panicked);
                         Ended::Attempt { position, brief, result }

@@ -6,9 +6,10 @@ use kube::{
     api::{ListParams, Patch},
 };
 use roadstead_api::{
-    DeadLetter, Trigger,
+    DeadLetter, Trigger, WebhookEndpoint,
     names::{ANNOTATION_EVENT, ANNOTATION_REPLAY},
 };
+use roadstead_hub::log::Log;
 use serde_json::json;
 
 use crate::{
@@ -83,6 +84,35 @@ async fn a_replay_of_an_event_that_is_gone_says_so() {
     })
     .await;
     assert_eq!(status.conditions[0].reason, "EventGone");
+    agent.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_does_not_act_on_the_event_that_has_the_name_now() {
+    let world = World::start().await;
+    let receiver = Receiver::start().await;
+    receiver.answers(|_| answer(500, ""));
+    let agent = world.agent().await;
+    world.trigger("fails", json!({"forward": {"url": receiver.url()}, "retry": {"attempts": 1}})).await;
+    world.watching("fails").await;
+    world.deliver(push("a", "octo/shop")).await;
+    world.status("fails", "one", dead(1)).await;
+    let letter = letters(&world).await.remove(0);
+    // The endpoint is deleted and made again: its first event is named as the first one was.
+    world.log.drop_stream(&world.stream).await.unwrap();
+    world.api::<WebhookEndpoint>(&world.hub).delete("shop", &Default::default()).await.unwrap();
+    let stream = world.endpoint("shop").await;
+    receiver.answers(|_| answer(200, ""));
+    world.deliver_to(&stream, push("b", "octo/shop")).await;
+    assert_eq!(&*world.log.get("default", "shop", 1).await.unwrap().unwrap().id, "b");
+    until("b arrives", async || (receiver.ids() == ["a", "b"]).then_some(())).await;
+    replay(&world, &letter.name_any(), "now").await;
+    let status = until("told", async || {
+        world.letters().get(&letter.name_any()).await.unwrap().status.filter(|status| !status.conditions.is_empty())
+    })
+    .await;
+    assert_eq!(status.conditions[0].reason, "EventGone");
+    assert_eq!(receiver.ids(), ["a", "b"]);
     agent.shutdown().await;
 }
 
