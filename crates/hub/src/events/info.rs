@@ -6,7 +6,7 @@ use roadstead_api::{
     WebhookEvent, WebhookEventSpec,
     names::{LOG_GROUP, VERSION},
 };
-use roadstead_kubewire::{Column, ResourceInfo, Subresource, Verb, duration};
+use roadstead_kubewire::{Column, ResourceInfo, Subresource, Verb};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
@@ -64,22 +64,21 @@ fn columns() -> Vec<Column> {
     ]
 }
 
-/// Cells for [`columns`]: the subject is put together from several fields.
-pub(super) fn cells(object: &Value, now: jiff::Timestamp) -> Vec<Value> {
+/// Cells for [`columns`]: the subject is put together from several fields. The age is given as the time that the table counts from.
+pub(super) fn cells(object: &Value) -> Vec<Value> {
     let spec = &object["spec"];
     let part = WebhookEventSpec {
         git: serde_json::from_value(spec["git"].clone()).ok(),
         image: serde_json::from_value(spec["image"].clone()).ok(),
         ..WebhookEventSpec::default()
     };
-    let created = object["metadata"]["creationTimestamp"].as_str().unwrap_or_default();
     vec![
         spec["endpoint"].clone(),
         spec["sequence"].clone(),
         spec["type"].clone(),
         part.subject().into(),
         spec["verified"].clone(),
-        duration::age(created, now).into(),
+        object["metadata"]["creationTimestamp"].clone(),
         spec["id"].clone(),
     ]
 }
@@ -120,16 +119,12 @@ mod tests {
 
     #[test]
     fn the_subject_is_repository_and_ref_or_image() {
-        let now = "2026-11-20T09:05:00Z".parse().unwrap();
         let event = |spec: Value| json!({"metadata": {"creationTimestamp": "2026-11-20T09:00:00Z"}, "spec": spec});
-        let git = cells(
-            &event(json!({"endpoint": "shop", "sequence": 3, "type": "push", "verified": true, "id": "x",
-            "git": {"repository": "octo/shop", "ref": "refs/heads/main"}})),
-            now,
-        );
-        let expected = json!(["shop", 3, "push", "octo/shop refs/heads/main", true, "5m", "x"]);
+        let git = cells(&event(json!({"endpoint": "shop", "sequence": 3, "type": "push", "verified": true, "id": "x",
+            "git": {"repository": "octo/shop", "ref": "refs/heads/main"}})));
+        let expected = json!(["shop", 3, "push", "octo/shop refs/heads/main", true, "2026-11-20T09:00:00Z", "x"]);
         assert_eq!(Value::from(git), expected);
-        assert_eq!(cells(&event(json!({"image": {"repository": "a/b", "tag": "v1"}})), now)[3], "a/b:v1");
-        assert_eq!(columns().len(), cells(&event(json!({})), now).len());
+        assert_eq!(cells(&event(json!({"image": {"repository": "a/b", "tag": "v1"}})))[3], "a/b:v1");
+        assert_eq!(columns().len(), cells(&event(json!({}))).len());
     }
 }

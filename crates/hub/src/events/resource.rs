@@ -82,7 +82,7 @@ impl Resource for EventsResource {
     }
 
     fn table_cells(&self, object: &Value) -> Option<Vec<Value>> {
-        Some(info::cells(object, jiff::Timestamp::now()))
+        Some(info::cells(object))
     }
 }
 

@@ -7,7 +7,8 @@ use futures::{FutureExt, StreamExt};
 use http::Request;
 use roadstead_api::endpoint::Provider;
 use roadstead_kubewire::{
-    Context, EventKind, Key, ListOptions, Resource, User, WatchEvent, WatchOptions, WatchStream,
+    ApiResult, ApiService, Attributes, Authenticator, Authorizer, Catalog, Context, Decision, EventKind, Key,
+    ListOptions, Origin, Resource, User, WatchEvent, WatchOptions, WatchStream,
     selector::{FieldSelector, LabelSelector, Requirement},
 };
 use serde_json::Value;
@@ -266,4 +267,40 @@ async fn writes_are_refused() {
     let f = fixture(Scope::Everything).await;
     let error = f.events.create(&f.cx, Some("default"), Default::default(), &Default::default()).await.unwrap_err();
     assert_eq!(error.code, 405);
+}
+
+/// Lets in whoever is in this process.
+struct Everybody;
+
+#[async_trait::async_trait]
+impl Authenticator for Everybody {
+    async fn authenticate(&self, _: &http::request::Parts, _: &Origin) -> ApiResult<Option<User>> {
+        Ok(None)
+    }
+}
+
+#[async_trait::async_trait]
+impl Authorizer for Everybody {
+    async fn authorize(&self, _: &User, _: &Attributes) -> Decision {
+        Decision::Allow
+    }
+}
+
+#[tokio::test]
+async fn the_table_shows_how_old_an_event_is() {
+    let f = fixture(Scope::Everything).await;
+    f.append("default", "shop", "a").await;
+    let catalog = Catalog::new(vec![Arc::new(f.events)]);
+    let service = ApiService::builder(catalog, Arc::new(Everybody), Arc::new(Everybody)).build();
+    let request = Request::get("/apis/log.roadstead.dev/v1alpha1/namespaces/default/webhookevents")
+        .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
+        .body(http_body_util::Empty::<Bytes>::new())
+        .unwrap();
+    let response = tower::ServiceExt::oneshot(service.in_process(User::system()), request).await.unwrap();
+    let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+    let table: Value = serde_json::from_slice(&body).unwrap();
+    let columns = table["columnDefinitions"].as_array().expect("columns");
+    let age = columns.iter().position(|column| column["name"] == "Age").expect("a column Age");
+    let shown = table["rows"][0]["cells"][age].as_str().expect("an age");
+    assert!(shown.starts_with(|c: char| c.is_ascii_digit()), "{shown}");
 }
