@@ -5,7 +5,7 @@ use cel::common::ast::{EntryExpr, Expr, LiteralValue, operators};
 use cel::parser::Parser;
 use regex::{Regex, RegexBuilder};
 
-use super::{FilterError, MAX_DEPTH, MAX_LENGTH, MAX_LOOPS, MAX_NODES};
+use super::{FilterError, MAX_DEPTH, MAX_LENGTH, MAX_LOOPS, MAX_NODES, brackets};
 
 /// Stack of the thread that parses: the grammar recurses on what people nest.
 const PARSER_STACK: usize = 64 << 20;
@@ -102,9 +102,10 @@ pub(super) fn compile(source: &str) -> Result<Node, FilterError> {
     if source.len() > MAX_LENGTH {
         return Err(FilterError::TooLarge { what: "bytes", limit: MAX_LENGTH });
     }
+    brackets::check(source)?;
     std::thread::scope(|scope| {
         let parse = std::thread::Builder::new().stack_size(PARSER_STACK).spawn_scoped(scope, || {
-            let parsed = Parser::new().parse(source).map_err(|errors| syntax(&errors))?;
+            let parsed = Parser::new().parse(source).map_err(|errors| syntax(source, &errors))?;
             let mut lowering = Lowering { source, variables: Vec::new(), nodes: 0, depth: 0, loops: 0 };
             lowering.lower(&parsed)
         });
@@ -116,16 +117,26 @@ pub(super) fn compile(source: &str) -> Result<Node, FilterError> {
     })
 }
 
-fn syntax(errors: &cel::ParseErrors) -> FilterError {
+/// The first mistake, in words that do not depend on the grammar: what a parser would have liked instead helps nobody.
+fn syntax(source: &str, errors: &cel::ParseErrors) -> FilterError {
     let place = |number: isize| usize::try_from(number).unwrap_or(1).max(1);
-    match errors.errors.first() {
-        None => FilterError::Syntax { line: 1, column: 1, message: "not an expression".to_owned() },
-        Some(error) => FilterError::Syntax {
-            line: place(error.pos.0),
-            column: place(error.pos.1),
-            message: error.msg.chars().take(200).collect(),
-        },
-    }
+    let Some(error) = errors.errors.first() else {
+        return FilterError::Syntax { line: 1, column: 1, message: "not an expression".to_owned() };
+    };
+    let (line, column) = (place(error.pos.0), place(error.pos.1));
+    let message = match error.msg.starts_with("Syntax error") {
+        true => {
+            let rest = source.split('\n').nth(line - 1).unwrap_or_default().chars().skip(column - 1);
+            let word: String = rest.clone().take_while(|c| c.is_alphanumeric() || *c == '_').take(40).collect();
+            match rest.clone().next() {
+                None => "the expression ends too early".to_owned(),
+                Some(_) if !word.is_empty() => format!("`{word}` cannot be here"),
+                Some(c) => format!("`{c}` cannot be here"),
+            }
+        }
+        false => error.msg.chars().take(200).collect(),
+    };
+    FilterError::Syntax { line, column, message }
 }
 
 struct Lowering<'a> {

@@ -10,6 +10,7 @@
 //! `matches` (with a literal pattern), `lowerAscii`, `upperAscii`, `trim`, `string`, `int`, `uint`, `double`, `timestamp`, `duration`.
 //! Everything else is refused by name.
 
+mod brackets;
 mod eval;
 mod expression;
 mod lower;
@@ -29,6 +30,9 @@ pub const MAX_NODES: usize = 1000;
 
 /// Deepest expression, in nodes.
 pub const MAX_DEPTH: usize = 64;
+
+/// Brackets, braces and parentheses inside each other.
+pub const MAX_BRACKETS: usize = 32;
 
 /// Macros like `exists` inside each other.
 pub const MAX_LOOPS: usize = 3;
@@ -72,6 +76,16 @@ pub enum FilterError {
         what: &'static str,
         /// How much there may be.
         limit: usize,
+    },
+    /// Brackets inside brackets inside brackets.
+    #[error(
+        "line {line} column {column}: the filter nests too deep: more than {MAX_BRACKETS} brackets inside each other"
+    )]
+    TooDeep {
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
     },
     /// The result is no boolean.
     #[error("the filter gives {0}, not true or false")]

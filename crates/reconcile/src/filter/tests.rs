@@ -109,11 +109,20 @@ fn mistakes_are_found_when_the_filter_is_written() {
             other => panic!("{expression}: {other:?}"),
         }
     }
-    for (expression, place) in
-        [("event.", (1, 7)), ("a b", (1, 3)), ("(", (1, 2)), ("", (1, 1)), ("true &&\n&& x", (2, 1))]
-    {
+    for (expression, place, said) in [
+        ("event.", (1, 7), "ends too early"),
+        ("a b", (1, 3), "`b` cannot be here"),
+        ("(", (1, 1), "`(` is not closed"),
+        ("a]", (1, 2), "`]` closes nothing"),
+        ("", (1, 1), "ends too early"),
+        ("true &&\n&& x", (2, 1), "`&` cannot be here"),
+        ("event.id == #", (1, 13), "`#` cannot be here"),
+    ] {
         match Filter::compile(expression) {
-            Err(FilterError::Syntax { line, column, .. }) => assert_eq!((line, column), place, "{expression}"),
+            Err(FilterError::Syntax { line, column, message }) => {
+                assert_eq!((line, column), place, "{expression}: {message}");
+                assert!(message.contains(said), "{expression}: {message}");
+            }
             other => panic!("{expression}: {other:?}"),
         }
     }
@@ -140,6 +149,10 @@ fn what_is_too_large_is_refused() {
         too_large_or_wrong(&format!("{}true{}", open.repeat(400), close.repeat(400)));
     }
     too_large_or_wrong(&format!("event{}", ".id".repeat(1300)));
+    for brackets in ["[", "(", "{", "a[", "event.id.matches(("] {
+        let error = Filter::compile(&brackets.repeat(4000 / brackets.len())).unwrap_err().to_string();
+        assert!(error.contains("nests too deep"), "{brackets}: {error}");
+    }
     assert!(Filter::compile("event.id.matches('(a{100}){100}')").is_err());
 }
 
