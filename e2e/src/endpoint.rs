@@ -52,8 +52,15 @@ impl Hook {
             write_secret(&client, &format!("{name}-hook"), secret).await?;
             spec.secrets = vec![SecretKeyRef { name: format!("{name}-hook"), key: "token".into() }];
         }
-        let api: Api<WebhookEndpoint> = Api::namespaced(client.clone(), NAMESPACE);
+        let api: Api<WebhookEndpoint> = Api::namespaced(client, NAMESPACE);
         api.create(&PostParams::default(), &WebhookEndpoint::new(name, spec)).await?;
+        Hook::existing(up, name).await
+    }
+
+    /// An endpoint that is there already, once it is ready.
+    pub async fn existing(up: &Up, name: &str) -> Result<Hook> {
+        let client = up.client().await?;
+        let api: Api<WebhookEndpoint> = Api::namespaced(client.clone(), NAMESPACE);
         let url = eventually(&format!("endpoint {name} is ready"), async || {
             let status = api.get(name).await?.status.unwrap_or_default();
             let ready =

@@ -42,7 +42,7 @@ pub struct WebhookEndpointSpec {
     /// Event types of the provider to keep; all if empty. The rest is answered 2xx and counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<String>,
-    /// CEL expression over `event`; false drops the event (2xx, counted). One that fails to evaluate keeps the event and is
+    /// CEL expression over `event`; false drops the event (2xx, counted). One that is wrong or fails keeps the event and is
     /// reported in condition `FilterHealthy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
@@ -262,9 +262,11 @@ pub struct RateLimit {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 pub struct Retention {
     /// Age, e.g. `168h`.
+    #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$"))]
     #[serde(default = "default_age")]
     pub age: String,
     /// Size of bodies and headers, as a Kubernetes quantity, e.g. `10Gi`.
+    #[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"))]
     #[serde(default = "default_bytes")]
     pub bytes: String,
     /// Number of events.

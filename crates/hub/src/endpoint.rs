@@ -35,8 +35,9 @@ pub struct Endpoint {
     pub gate: Gate,
     /// Event types to keep; empty keeps all.
     pub events: Vec<String>,
-    /// Filter, if any.
-    pub filter: Option<Filter>,
+    /// Filter, if any, or why it can't be compiled. A broken one keeps everything: most senders never come again, and too much
+    /// can be dropped later.
+    pub filter: Option<Result<Filter, String>>,
     /// Body cap in bytes.
     pub max_body: u64,
     /// Limit for verified deliveries.

@@ -358,7 +358,7 @@ impl Inner {
         if !endpoint.events.is_empty() && !endpoint.events.contains(&change.kind) {
             return false;
         }
-        let Some(filter) = &endpoint.filter else { return true };
+        let Some(Ok(filter)) = &endpoint.filter else { return true };
         let view = WebhookEventSpec {
             endpoint: endpoint.stream.name.clone(),
             id: change.id.clone().unwrap_or_default(),

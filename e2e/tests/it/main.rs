@@ -8,6 +8,7 @@ mod e2e_disk_full;
 mod e2e_durability;
 mod e2e_filters;
 mod e2e_first_steps;
+mod e2e_formats;
 mod e2e_git;
 mod e2e_kubectl;
 mod e2e_limits;

@@ -28,7 +28,11 @@ use roadstead_api::{
         WebhookEndpointStatus,
     },
 };
-use roadstead_reconcile::{filter::Filter, parse, targets::Targets};
+use roadstead_reconcile::{
+    filter::{Filter, FilterError},
+    parse,
+    targets::Targets,
+};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -393,7 +397,7 @@ fn secrets_of(spec: &WebhookEndpointSpec) -> impl Iterator<Item = &str> {
 /// What the spec and its Secrets amount to.
 struct Compiled {
     gate: Gate,
-    filter: Option<Filter>,
+    filter: Option<Result<Filter, String>>,
     registry: Option<ImageRegistry>,
 }
 
@@ -422,10 +426,8 @@ fn compile(spec: &WebhookEndpointSpec, found: &HashMap<String, Secret>, targets:
             false => closed("SecretMissing", missing.join("; ")),
         };
     }
-    let filter = match spec.filter.as_deref().map(Filter::compile).transpose() {
-        Ok(filter) => filter,
-        Err(error) => return closed("InvalidFilter", format!("spec.filter: {error}")),
-    };
+    let broken = |error: FilterError| format!("spec.filter: {error}; until it is mended all events are kept");
+    let filter = spec.filter.as_deref().map(|text| Filter::compile(text).map_err(broken));
     let registry = match spec.registry.as_ref().map(|wanted| image_registry(wanted, found, targets)).transpose() {
         Ok(registry) => registry,
         Err(message) => return closed("InvalidRegistry", message),

@@ -48,12 +48,11 @@ pub(super) fn desired(entry: &Entry, previous: &WebhookEndpointStatus, now: Time
         Gate::Open(_) => set(Wanted::new("Ready", true, "Listening", "deliveries are taken")),
         Gate::Closed { reason, message } => set(Wanted::new("Ready", false, reason, message)),
     };
-    match &filter_error {
-        Some(error) => set(Wanted::new("FilterHealthy", false, "EvaluationFailed", error)),
-        None if entry.endpoint.filter.is_some() => {
-            set(Wanted::new("FilterHealthy", true, "Evaluates", "the filter evaluates"))
-        }
-        None => conditions::remove(&mut conditions, "FilterHealthy"),
+    match (&filter_error, &entry.endpoint.filter) {
+        (_, None) => conditions::remove(&mut conditions, "FilterHealthy"),
+        (_, Some(Err(error))) => set(Wanted::new("FilterHealthy", false, "InvalidFilter", error)),
+        (Some(error), Some(Ok(_))) => set(Wanted::new("FilterHealthy", false, "EvaluationFailed", error)),
+        (None, Some(Ok(_))) => set(Wanted::new("FilterHealthy", true, "Evaluates", "the filter evaluates")),
     };
     WebhookEndpointStatus {
         url: Some(entry.url.clone()),
