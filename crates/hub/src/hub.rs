@@ -189,11 +189,20 @@ async fn publish_config(client: &Client, url: &str, ca_pem: &str) -> Result<(), 
         }
     }
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
-    let data = json!({"url": url, "ca.crt": ca_pem});
+    // Null takes the key away: an empty one would mean that nobody is trusted.
+    let ca = (!ca_pem.is_empty()).then_some(ca_pem);
+    let data = json!({"url": url, "ca.crt": ca});
     if maps.get_opt(HUB_CONFIG).await?.is_some() {
         maps.patch(HUB_CONFIG, &PatchParams::default(), &Patch::Merge(json!({"data": data}))).await?;
     } else {
-        let map = serde_json::from_value(json!({"metadata": {"name": HUB_CONFIG}, "data": data})).unwrap_or_default();
+        let known: serde_json::Map<_, _> = data
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
+        let map = serde_json::from_value(json!({"metadata": {"name": HUB_CONFIG}, "data": known})).unwrap_or_default();
         maps.create(&PostParams::default(), &map).await?;
     }
     Ok(())

@@ -39,6 +39,11 @@ use crate::{
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// Bodies in memory at once, in KiB: beyond it deliveries are answered 503.
 const BODY_BUDGET_KIB: u32 = 256 << 10;
+/// Room for a body before its first byte, and how it grows, in bytes.
+const FIRST_ROOM: u64 = 64 << 10;
+const GROWTH: u64 = 256 << 10;
+/// How long a sender may be silent within a body.
+const SILENCE: Duration = Duration::from_secs(5);
 /// How long an append may take before the sender is told to come again.
 const APPEND_DEADLINE: Duration = Duration::from_secs(8);
 /// How long confirming at a registry may take: Distribution gives up on a receiver after a second.
@@ -160,7 +165,6 @@ impl Inner {
         B: HttpBody<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
-        self.admit(source)?;
         let policy = match &endpoint.gate {
             Gate::Open(policy) => policy,
             Gate::Closed { reason, .. } => {
@@ -173,13 +177,19 @@ impl Inner {
             let message = "webhooks are posted: use POST";
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, Verdict::Malformed, message));
         }
+        // Without proof the address is all there is to go by; with it, a good delivery must not suffer for the bad ones that
+        // others send from the same address, which may be a provider's.
+        if !policy.proves() {
+            self.admit(source)?;
+        }
         let (body, _room) = self.read(&parts.headers, body, endpoint.max_body).await?;
         let received_at = Timestamp::now();
         let incoming =
             Incoming { method: &parts.method, headers: &parts.headers, query: parts.uri.query(), body: &body };
-        let verified = policy.verify(&incoming, received_at).map_err(|rejection| {
+        let verified = policy.verify(&incoming, received_at).or_else(|rejection| {
+            self.admit(source)?;
             self.offenders.failed(source, Instant::now());
-            Refusal::new(rejection.status(), Verdict::Unverified, rejection.to_string())
+            Err(Refusal::new(rejection.status(), Verdict::Unverified, rejection.to_string()))
         })?;
         if let Some(bucket) = &endpoint.bucket {
             bucket.take(Instant::now()).map_err(|seconds| {
@@ -215,12 +225,14 @@ impl Inner {
             let message = "too many deliveries are being read at once";
             Refusal::later(StatusCode::SERVICE_UNAVAILABLE, Verdict::Overloaded, message, 1)
         };
-        let mut room = self.budget.try_acquire_many(kib(declared.unwrap_or(64 << 10))).map_err(|_| crowded())?;
+        // What was only announced takes no room: else a few senders that announce much and send nothing would fill it.
+        let first_room = declared.unwrap_or(FIRST_ROOM).min(FIRST_ROOM);
+        let mut room = self.budget.try_acquire_many(kib(first_room)).map_err(|_| crowded())?;
         let mut first: Option<Bytes> = None;
         let mut rest = BytesMut::new();
         let mut length: u64 = 0;
         let reading = async {
-            while let Some(frame) = body.frame().await {
+            while let Some(frame) = next_frame(&mut body).await? {
                 let frame = frame.map_err(|_| {
                     Refusal::new(
                         StatusCode::BAD_REQUEST,
@@ -235,9 +247,8 @@ impl Inner {
                 }
                 let held = room.num_permits() as u64 * 1024;
                 if length > held {
-                    // Without a declared length the room grows as the body does.
-                    let more =
-                        self.budget.try_acquire_many(kib((length - held).max(1 << 20))).map_err(|_| crowded())?;
+                    // The room grows as the body does.
+                    let more = self.budget.try_acquire_many(kib((length - held).max(GROWTH))).map_err(|_| crowded())?;
                     room.merge(more);
                 }
                 // Most bodies come in one piece: then nothing is copied.
@@ -426,6 +437,17 @@ impl Inner {
         };
         Ok(Receipt { status, text: json!({"result": text, "sequence": sequence}).to_string(), verdict })
     }
+}
+
+/// The next piece of a body; a sender that falls silent is cut off long before the whole body is late.
+async fn next_frame<B>(body: &mut B) -> Result<Option<Result<http_body::Frame<Bytes>, B::Error>>, Refusal>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    timeout(SILENCE, body.frame()).await.map_err(|_| {
+        let message = format!("nothing of the body arrived for {} s", SILENCE.as_secs());
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, Verdict::Malformed, message)
+    })
 }
 
 fn key(endpoint: &Endpoint) -> Key {

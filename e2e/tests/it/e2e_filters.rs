@@ -64,9 +64,11 @@ async fn filters_that_cost_too_much_or_are_no_cel_are_told_when_they_are_written
             "apiVersion": "roadstead.dev/v1alpha1", "kind": "WebhookEndpoint", "metadata": {"name": name}, "spec": spec,
         });
         kubectl.apply(&manifest.to_string())?;
-        kubectl.run(&format!("wait hook/{name} --for=condition=Ready=false --timeout=30s"))?;
-        let message = kubectl.run(&format!("get hook {name} -o jsonpath={{.status.conditions[0].message}}"))?;
-        ensure!(message.contains("filter"), "{message}");
+        // Told, but not closed: what is posted meanwhile is kept.
+        kubectl.run(&format!("wait hook/{name} --for=condition=FilterHealthy=false --timeout=30s"))?;
+        kubectl.run(&format!("wait hook/{name} --for=condition=Ready --timeout=30s"))?;
+        let message = kubectl.run(&format!("get hook {name} -o jsonpath={{.status.conditions[1].message}}"))?;
+        ensure!(message.contains("spec.filter"), "{message}");
     }
     Ok(())
 }

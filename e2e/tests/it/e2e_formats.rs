@@ -46,12 +46,13 @@ async fn a_backup_taken_under_way_comes_back_and_old_watchers_are_told() -> Resu
         hook.deliver("push", &format!("before-{n}"), b"{}").await?;
     }
     let position = hook.events().await?.last().and_then(|event| event.metadata.resource_version.clone());
-    let file = up.scratch().join("backup.tar");
+    let scratch = tempfile::tempdir()?;
+    let file = scratch.path().join("backup.tar");
     up.cli(&["backup", &file.to_string_lossy()])?;
     ensure!(up.cli(&["backup", &file.to_string_lossy()]).is_err(), "a backup was overwritten");
     hook.deliver("push", "after", b"{}").await?;
 
-    let restored = up.scratch().join("restored");
+    let restored = scratch.path().join("restored");
     let config = up.kubeconfig();
     up::cli(&config, &["restore", &file.to_string_lossy(), "--data-dir", &restored.to_string_lossy()])?;
     let again = up::cli(&config, &["restore", &file.to_string_lossy(), "--data-dir", &restored.to_string_lossy()]);
@@ -83,8 +84,11 @@ async fn a_damaged_or_newer_file_is_refused_with_the_reason() -> Result<()> {
     hook.deliver("push", "one", b"{}").await?;
     up.kill()?;
     let store = up.data().join("store.db");
+    // What the write-ahead log holds goes into the file first: else it would heal what is cut off here.
+    let connection = rusqlite::Connection::open(&store)?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
+    drop(connection);
     let good = std::fs::read(&store)?;
-
     std::fs::write(&store, &good[..good.len() / 2])?;
     refused(&up, "store.db").await?;
     std::fs::write(&store, &good)?;

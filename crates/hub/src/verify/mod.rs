@@ -174,6 +174,11 @@ impl Policy {
         }
     }
 
+    /// Whether a delivery can prove who sent it.
+    pub fn proves(&self) -> bool {
+        !self.proofs.is_empty()
+    }
+
     /// Who posts.
     pub fn provider(&self) -> Provider {
         self.provider

@@ -108,7 +108,6 @@ impl Platform {
     /// When a socket, a file or the control plane can't be opened; what was started is stopped again by dropping it.
     pub async fn start(options: Options) -> Result<Self> {
         let data_dir = DataDir::open(&options.data_dir)?;
-        Addresses::remove(data_dir.path());
         let listeners = Listeners::bind(&options).await?;
         let addresses = listeners.addresses()?;
         let mut metrics = Registry::default();
@@ -118,6 +117,8 @@ impl Platform {
         let events = Arc::new(EventsResource::new(log.clone()));
         let plane = ControlPlane::open(&data_dir, options.key_file.clone(), vec![events], &mut metrics).await?;
 
+        // Only now is it sure that no other process works here.
+        Addresses::remove(data_dir.path());
         let source = Source { handle: plane.handle(), log: log.clone(), data_dir: data_dir.path().to_path_buf() };
         plane.plug(Arc::new(Backups::new(source)));
 
