@@ -171,11 +171,6 @@ impl Endpoints {
         self.table.load().get(hook_id).cloned()
     }
 
-    /// All of them.
-    pub fn all(&self) -> Vec<Arc<Endpoint>> {
-        self.table.load().values().cloned().collect()
-    }
-
     /// Replaces the whole table.
     pub fn publish(&self, endpoints: impl IntoIterator<Item = Arc<Endpoint>>) {
         self.table

@@ -16,7 +16,7 @@ use std::{
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams, PostParams},
+    api::{Patch, PatchParams},
 };
 use prometheus_client::registry::Registry as MetricsRegistry;
 use roadstead_kubewire::server::{self, Transport};
@@ -178,32 +178,18 @@ impl Hub {
     }
 }
 
-/// Publishes what `roadstead subscriber add` needs.
+/// Publishes what `roadstead subscriber add` needs. Applied, so that two hubs that start at once agree.
 async fn publish_config(client: &Client, url: &str, ca_pem: &str) -> Result<(), kube::Error> {
+    let apply = PatchParams::apply("roadstead-hub").force();
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    if namespaces.get_opt(SYSTEM_NAMESPACE).await?.is_none() {
-        let namespace = serde_json::from_value(json!({"metadata": {"name": SYSTEM_NAMESPACE}})).unwrap_or_default();
-        match namespaces.create(&PostParams::default(), &namespace).await {
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
-            result => drop(result?),
-        }
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE}});
+    namespaces.patch(SYSTEM_NAMESPACE, &apply, &Patch::Apply(namespace)).await?;
+    let mut data = json!({"url": url});
+    if !ca_pem.is_empty() {
+        // An empty one would mean that nobody is trusted.
+        data["ca.crt"] = ca_pem.into();
     }
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
-    // Null takes the key away: an empty one would mean that nobody is trusted.
-    let ca = (!ca_pem.is_empty()).then_some(ca_pem);
-    let data = json!({"url": url, "ca.crt": ca});
-    if maps.get_opt(HUB_CONFIG).await?.is_some() {
-        maps.patch(HUB_CONFIG, &PatchParams::default(), &Patch::Merge(json!({"data": data}))).await?;
-    } else {
-        let known: serde_json::Map<_, _> = data
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect();
-        let map = serde_json::from_value(json!({"metadata": {"name": HUB_CONFIG}, "data": known})).unwrap_or_default();
-        maps.create(&PostParams::default(), &map).await?;
-    }
-    Ok(())
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": HUB_CONFIG}, "data": data});
+    maps.patch(HUB_CONFIG, &apply, &Patch::Apply(map)).await.map(drop)
 }

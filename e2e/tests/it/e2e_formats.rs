@@ -45,12 +45,12 @@ async fn a_backup_taken_under_way_comes_back_and_old_watchers_are_told() -> Resu
     for n in 1..=3 {
         hook.deliver("push", &format!("before-{n}"), b"{}").await?;
     }
-    let position = hook.events().await?.last().and_then(|event| event.metadata.resource_version.clone());
     let scratch = tempfile::tempdir()?;
     let file = scratch.path().join("backup.tar");
     up.cli(&["backup", &file.to_string_lossy()])?;
     ensure!(up.cli(&["backup", &file.to_string_lossy()]).is_err(), "a backup was overwritten");
     hook.deliver("push", "after", b"{}").await?;
+    let position = hook.events().await?.last().and_then(|event| event.metadata.resource_version.clone());
 
     let restored = scratch.path().join("restored");
     let config = up.kubeconfig();
@@ -66,7 +66,7 @@ async fn a_backup_taken_under_way_comes_back_and_old_watchers_are_told() -> Resu
     let answer = hook.deliver("push", "new", b"{}").await?;
     ensure!(answer.status == 202, "{}", answer.status);
     ensure!(hook.wait_for(4).await?.last().is_some_and(|event| event.spec.id == "new"));
-    // Whoever watched the old one holds a position that means nothing here.
+    // Whoever had read past the backup holds a position that means nothing here.
     let path = format!(
         "/apis/log.roadstead.dev/v1alpha1/namespaces/{}/webhookevents?watch=1&resourceVersion={}",
         NAMESPACE,

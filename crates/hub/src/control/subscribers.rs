@@ -192,14 +192,7 @@ fn readiness(own: &Key, spec: &SubscriberSpec, scope: &BTreeSet<Key>, now: Times
 }
 
 fn parse_hash(hex: &str) -> Option<TokenHash> {
-    let mut hash = [0; 32];
-    if hex.len() != 64 || !hex.is_ascii() {
-        return None;
-    }
-    for (byte, pair) in hash.iter_mut().zip(hex.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(hash)
+    crate::hex::decode(hex)?.try_into().ok()
 }
 
 fn expiry(token: &roadstead_api::subscriber::TokenHash) -> Result<Option<Timestamp>, jiff::Error> {
@@ -442,7 +435,7 @@ mod tests {
     #[test]
     fn hashes_are_64_hex_digits() {
         assert_eq!(parse_hash(&"00ff".repeat(16)).unwrap()[..2], [0, 255]);
-        for bad in ["", "zz", &"g".repeat(64), &"é".repeat(32)] {
+        for bad in ["", "zz", &"g".repeat(64), &"é".repeat(32), &"+f".repeat(32)] {
             assert!(parse_hash(bad).is_none(), "{bad}");
         }
     }
