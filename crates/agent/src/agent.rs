@@ -89,6 +89,7 @@ impl Agent {
             limits: options.limits,
             retry_delays: options.retry_delays,
             drain: options.drain,
+            recheck: options.recheck,
         });
         let cancel = cancel.child_token();
         let (state, watched) = watch::channel(State::Starting);

@@ -9,7 +9,7 @@ use roadstead_reconcile::filter::Filter;
 use crate::{
     actions::{Action, Done, Failure},
     event::Event,
-    hub::{Hub, HubError},
+    hub::{Asker, Hub, HubError},
     plan::retry::FailureKind,
 };
 
@@ -19,6 +19,8 @@ pub struct Work {
     pub hub: Arc<Hub>,
     /// Which endpoint's.
     pub endpoint: HubEndpoint,
+    /// In whose name; everything that there is if `None`.
+    pub asker: Option<Asker>,
     /// Which of them count; all if `None`.
     pub filter: Option<Filter>,
     /// What is done.
@@ -57,9 +59,15 @@ impl Work {
         }
     }
 
+    /// Whether the endpoint may be seen now; answers the sequence of its last event.
+    pub async fn admit(&self) -> Result<u64, HubError> {
+        self.hub.admit(&self.endpoint, self.asker.as_ref()).await
+    }
+
     /// Reads an event. An endpoint that is made anew gives its events the names of earlier ones: one with another id, or
     /// of another endpoint, is not the one that is asked for.
     async fn read(&self, name: &str, id: &str) -> Result<Event, Failure> {
+        self.admit().await.map_err(unread)?;
         let event = self.hub.event(&self.endpoint.namespace, name).await.map_err(unread)?;
         if event.spec.id == id && event.spec.endpoint == self.endpoint.name { Ok(event) } else { Err(gone()) }
     }

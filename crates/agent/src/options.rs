@@ -23,7 +23,8 @@ pub struct Options {
     pub ground: Ground,
     /// Where `forward` may send; if empty, the ground's default.
     pub allow_forward: Vec<Pattern>,
-    /// Whether triggers may act in other namespaces than their own, and on objects outside of namespaces.
+    /// Whether triggers may act in other namespaces than their own, and on objects outside of namespaces; at a hub that
+    /// does not know the agent as a subscriber also whether they may see every endpoint.
     pub allow_cross_namespace: bool,
     /// Bounds of each trigger. The concurrency is that of triggers that say nothing.
     pub limits: Limits,
@@ -33,6 +34,9 @@ pub struct Options {
     pub dead_letters: usize,
     /// How long running actions may go on after a shutdown was asked for.
     pub drain: Duration,
+    /// How often it is asked again whether an endpoint of another namespace still allows a trigger to watch it, at a hub
+    /// that does not know the agent as a subscriber.
+    pub recheck: Duration,
 }
 
 impl Options {
@@ -49,6 +53,7 @@ impl Options {
             retry_delays: (Duration::from_secs(1), Duration::from_secs(3600)),
             dead_letters: 1000,
             drain: Duration::from_secs(20),
+            recheck: Duration::from_secs(30),
         }
     }
 }

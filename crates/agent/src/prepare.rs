@@ -18,7 +18,7 @@ pub fn work(shared: &Shared, trigger: &Trigger) -> Result<Work, Invalid> {
     let filter = filter.map_err(|error| Invalid { reason: "InvalidFilter", message: format!("filter: {error}") })?;
     let action = actions::build(trigger, &shared.tools)?;
     shared.rules_of(trigger).map_err(Invalid::spec)?;
-    Ok(Work { hub, endpoint: spec.endpoint.clone(), filter, action })
+    Ok(Work { hub, endpoint: spec.endpoint.clone(), asker: shared.asker(trigger), filter, action })
 }
 
 /// Which events an event must keep its order with. Events that tell no repository keep theirs among themselves.

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     actions::Done,
+    hub::HubError,
     plan::retry::FailureKind,
     prepare,
     shared::{MANAGER, Shared},
@@ -163,6 +164,9 @@ async fn attempt(shared: &Shared, letter: &DeadLetter) -> Result<Done, (&'static
     let mut work = prepare::work(shared, &trigger).map_err(|invalid| failed(invalid.message))?;
     work.hub = shared.hub(&letter.spec.endpoint).map_err(failed)?;
     work.endpoint = letter.spec.endpoint.clone();
+    if let Err(error @ HubError::Unavailable { .. }) = work.admit().await {
+        return Err(("EndpointUnavailable", error.to_string()));
+    }
     work.attempt(&letter.spec.event_name, &letter.spec.event_id, None).await.map_err(|failure| match failure.kind {
         FailureKind::Gone => ("EventGone", failure.message),
         _ => failed(failure.message),

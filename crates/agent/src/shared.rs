@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::{
     actions::Tools,
     dead_letters::DeadLetters,
-    hub::Hub,
+    hub::{Asker, Hub},
     metrics::Metrics,
     plan::{Limits, retry::Rules},
 };
@@ -38,6 +38,8 @@ pub struct Shared {
     pub retry_delays: (Duration, Duration),
     /// How long running actions may go on after a stop.
     pub drain: Duration,
+    /// How often permissions are asked for again.
+    pub recheck: Duration,
 }
 
 /// A Warning about an object.
@@ -66,6 +68,12 @@ impl Shared {
             let known = if known.is_empty() { "none".to_string() } else { known.join(", ") };
             format!("the agent has no hub {:?}; it has: {known} (--hub NAME=KUBECONFIG)", endpoint.hub)
         })
+    }
+
+    /// In whose name a trigger reads; `None` where triggers may see every endpoint.
+    pub fn asker(&self, trigger: &Trigger) -> Option<Asker> {
+        let namespace = trigger.metadata.namespace.clone().unwrap_or_default();
+        (!self.tools.allow_cross_namespace).then_some(Asker { namespace, recheck: self.recheck })
     }
 
     /// Bounds of one trigger.

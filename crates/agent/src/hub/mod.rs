@@ -1,10 +1,11 @@
 //! One hub, as a subscriber sees it: requests in the Kubernetes wire format over a `kube::Client`, each with a deadline.
 //!
 //! [`Hub`] makes single requests, [`source`] follows an endpoint through disconnects, [`frames`] reads the watch's
-//! lines, [`report`] writes the subscriber's status, [`access`] holds the client and renews it from its kubeconfig.
+//! lines, [`grant`] decides what a trigger may see, [`report`] writes the subscriber's status, [`access`] holds the client and renews it from its kubeconfig.
 
 pub mod access;
 pub mod frames;
+pub mod grant;
 pub mod report;
 pub mod source;
 
@@ -27,6 +28,7 @@ use serde_json::Value;
 use access::Connection;
 pub use access::{HubAccess, Identity};
 use frames::Frames;
+pub use grant::Asker;
 
 use crate::event::Event;
 
@@ -49,6 +51,16 @@ pub enum HubError {
     /// 404.
     #[error("the hub does not have it: {0}")]
     NotFound(String),
+    /// The endpoint is missing, or the trigger may not see it: one answer for both, since it must not learn which.
+    #[error(
+        "endpoint {endpoint} is not available: missing, or its spec.allowSubscribersFrom lacks namespace {namespace}"
+    )]
+    Unavailable {
+        /// `namespace/name` of the endpoint.
+        endpoint: String,
+        /// Namespace of the trigger.
+        namespace: String,
+    },
     /// 410: events after the position were removed.
     #[error("{0}")]
     Expired(String),
@@ -150,14 +162,12 @@ impl Hub {
         })
     }
 
-    /// Sequence of the endpoint's last event, as the hub last wrote it down. Errors: 404 where the endpoint does not
-    /// exist or is not granted.
-    pub async fn sequence(&self, endpoint: &HubEndpoint) -> Result<u64, HubError> {
+    /// The endpoint itself, as JSON: a newer hub's may have fields that are not known here. Errors: 404 where it does not exist or is not granted.
+    async fn endpoint(&self, endpoint: &HubEndpoint) -> Result<Value, HubError> {
         let HubEndpoint { namespace, name, .. } = endpoint;
         let path =
             format!("/apis/{GROUP}/{VERSION}/namespaces/{}/webhookendpoints/{}", escape(namespace), escape(name));
-        let object: Value = self.json(get(path)).await?;
-        Ok(object["status"]["sequence"].as_u64().unwrap_or_default())
+        self.json(get(path)).await
     }
 
     /// One event. Errors: 404 where it is not retained any more.

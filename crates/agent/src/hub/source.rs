@@ -10,9 +10,10 @@ use roadstead_reconcile::Backoff;
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinHandle},
+    time::Instant,
 };
 
-use super::{Hub, HubError, frames::Frame};
+use super::{Asker, Hub, HubError, frames::Frame};
 use crate::{event::Event, metrics::Metrics};
 
 /// Signals between socket and trigger.
@@ -50,11 +51,11 @@ pub struct Source {
 }
 
 impl Source {
-    /// Follows `endpoint` from after `position`.
-    pub fn open(hub: Arc<Hub>, endpoint: HubEndpoint, position: u64, metrics: Metrics) -> Self {
+    /// Follows `endpoint` in the name of `asker` from after `position`.
+    pub fn open(hub: Arc<Hub>, endpoint: HubEndpoint, asker: Option<Asker>, position: u64, metrics: Metrics) -> Self {
         let (out, signals) = mpsc::channel(CHANNEL);
         let task: JoinHandle<()> = tokio::spawn(async move {
-            let follower = Follower { hub, endpoint, position, out, metrics };
+            let follower = Follower { hub, endpoint, asker, position, out, metrics };
             follower.run().await;
         });
         Self { signals, task: task.abort_handle() }
@@ -93,6 +94,7 @@ impl From<HubError> for End {
 struct Follower {
     hub: Arc<Hub>,
     endpoint: HubEndpoint,
+    asker: Option<Asker>,
     /// Last position that was passed on.
     position: u64,
     out: mpsc::Sender<Signal>,
@@ -136,12 +138,23 @@ impl Follower {
 
     /// One watch, until it ends.
     async fn watch(&mut self, backoff: &mut Backoff) -> Result<(), End> {
-        let sequence = self.hub.sequence(&self.endpoint).await?;
+        let sequence = self.hub.admit(&self.endpoint, self.asker.as_ref()).await?;
         let mut frames = self.hub.watch(&self.endpoint, self.position).await?;
         self.tell(Signal::Up { sequence }).await?;
+        // An endpoint of another namespace may take its permission back while the watch is open.
+        let foreign = self.asker.as_ref().filter(|asker| asker.namespace != self.endpoint.namespace);
+        let recheck = foreign.map(|asker| asker.recheck);
+        let mut due = recheck.map(|every| Instant::now() + every);
         loop {
             let frame = tokio::select! {
+                // A busy endpoint must not put the question off.
+                biased;
                 () = self.out.closed() => return Err(End::Unwanted),
+                () = at(due) => {
+                    self.hub.admit(&self.endpoint, self.asker.as_ref()).await?;
+                    due = recheck.map(|every| Instant::now() + every);
+                    continue;
+                }
                 frame = frames.next() => frame?.ok_or(End::Closed)?,
             };
             backoff.reset();
@@ -177,5 +190,13 @@ impl Follower {
 
     async fn tell(&self, signal: Signal) -> Result<(), End> {
         self.out.send(signal).await.map_err(|_| End::Unwanted)
+    }
+}
+
+/// Waits until then, or for ever.
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }

@@ -103,7 +103,7 @@ impl Runner {
         loop {
             // An endpoint that is not there has an empty log: that it is missing must be told.
             let asked = async {
-                self.work.hub.sequence(&self.work.endpoint).await?;
+                self.work.admit().await?;
                 self.work.hub.extent(&self.work.endpoint).await
             };
             match asked.await {
@@ -133,6 +133,7 @@ impl Runner {
             HubError::Unreachable(_) | HubError::Ahead(_) => "HubUnreachable",
             HubError::Denied(_) => "HubDenied",
             HubError::NotFound(_) => "EndpointNotFound",
+            HubError::Unavailable { .. } => "EndpointUnavailable",
             HubError::Expired(_) => "EventsMissed",
             HubError::Protocol(_) => "HubNotUnderstood",
         };

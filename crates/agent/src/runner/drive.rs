@@ -105,8 +105,8 @@ impl Runner {
         let Ok(rules) = self.shared.rules_of(&self.trigger) else { return End::Stopped };
         let position = progress.position;
         let mut drive = Drive::new(Plan::resume(progress.clone(), limits, rules, backoff::dice()), &progress);
-        let (hub, endpoint) = (self.work.hub.clone(), self.work.endpoint.clone());
-        let mut source = Some(Source::open(hub.clone(), endpoint, position, self.shared.metrics.clone()));
+        let (hub, endpoint, asker) = (self.work.hub.clone(), self.work.endpoint.clone(), self.work.asker.clone());
+        let mut source = Some(Source::open(hub.clone(), endpoint, asker, position, self.shared.metrics.clone()));
         let mut letters = self.shared.dead_letters.changes();
         let mut shared_identity = hub.positions.shared();
         letters.mark_changed();

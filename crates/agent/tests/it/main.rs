@@ -5,6 +5,7 @@ mod dead_letters;
 mod faults;
 mod flow;
 mod forward;
+mod grants;
 mod receiver;
 mod world;
 mod writes;
