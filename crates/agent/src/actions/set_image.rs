@@ -81,12 +81,11 @@ impl SetImage {
         let noted = workload.annotations().get(ANNOTATION_SET_IMAGE);
         let mut notes: Map<String, Value> = noted.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         if let Some(note) = notes.get(&self.container)
-            && note["source"] == self.site.source.as_str()
-            && note["sequence"].as_u64() >= Some(event.spec.sequence)
+            && is_superseded(note, &self.site.source, event.position)
         {
             return Ok(Step::Keep("a later event has set the image".into()));
         }
-        let note = json!({"source": self.site.source, "sequence": event.spec.sequence});
+        let note = json!({"source": self.site.source, "position": event.position});
         notes.insert(self.container.clone(), note);
         let annotations =
             json!({ANNOTATION_EVENT: event.spec.id, ANNOTATION_SET_IMAGE: Value::Object(notes).to_string()});
@@ -97,6 +96,13 @@ impl SetImage {
         });
         Ok(Step::Patch(patch, new))
     }
+}
+
+/// Whether the noted event is this one or a later one of the same endpoint. Positions in the hub's log only move forward,
+/// also where an endpoint that is made anew counts its sequences from 1. A note without a position, as earlier versions
+/// wrote it, gives way to any event.
+fn is_superseded(note: &Value, source: &str, position: u64) -> bool {
+    note["source"] == source && note["position"].as_u64().is_some_and(|noted| noted >= position)
 }
 
 /// What follows from a workload and an event.
@@ -127,5 +133,26 @@ impl Action for SetImage {
             }
         }
         Err(Failure::transient(format!("{} is written by others all the time", self.what)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_noted_position_of_the_same_endpoint_holds_an_event_back() {
+        for (note, expected) in [
+            (json!({"source": "main/default/shop", "position": 8}), true),
+            (json!({"source": "main/default/shop", "position": 7}), true),
+            (json!({"source": "main/default/shop", "position": 6}), false),
+            (json!({"source": "main/default/other", "position": 8}), false),
+            // Before there were positions.
+            (json!({"source": "main/default/shop", "sequence": 8}), false),
+            (json!({"source": "main/default/shop", "position": "8"}), false),
+            (json!("nonsense"), false),
+        ] {
+            assert_eq!(is_superseded(&note, "main/default/shop", 7), expected, "{note}");
+        }
     }
 }

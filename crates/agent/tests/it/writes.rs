@@ -7,9 +7,10 @@ use k8s_openapi::api::{
 };
 use kube::{Api, ResourceExt, api::PostParams};
 use roadstead_api::{
-    Trigger,
+    Trigger, WebhookEndpoint,
     names::{ANNOTATION_EVENT, LABEL_TRIGGER},
 };
+use roadstead_hub::log::Log;
 use serde_json::{Value, json};
 
 use crate::world::{World, create, image, push, start, until};
@@ -153,6 +154,12 @@ async fn an_event_that_comes_again_does_not_turn_a_newer_image_back() {
     assert_eq!(trigger.status.unwrap().succeeded, 0);
     assert_eq!(images(&api).await[1], "r.io/team/shop:v2");
     assert_eq!(api.get("web").await.unwrap().metadata.generation, Some(3));
+    // The endpoint is made anew: its sequences begin with 1 again, and its events are later ones all the same.
+    world.log.drop_stream(&world.stream).await.unwrap();
+    world.api::<WebhookEndpoint>(&world.hub).delete("shop", &Default::default()).await.unwrap();
+    let stream = world.endpoint("shop").await;
+    world.deliver_to(&stream, image("v3", "team/shop", "v3", "")).await;
+    until("the image is set", async || (images(&api).await[1] == "r.io/team/shop:v3").then_some(())).await;
     agent.shutdown().await;
 }
 
