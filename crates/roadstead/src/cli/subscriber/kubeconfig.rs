@@ -3,6 +3,8 @@
 //! Where the hub is, the hub itself publishes in a ConfigMap: `url` (https) and `ca.crt`, the latter only if its certificate comes
 //! from an authority of its own.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -27,13 +29,17 @@ impl Hub {
         let map = maps.get_opt(HUB_CONFIG).await.with_context(|| {
             format!("cannot read ConfigMap {SYSTEM_NAMESPACE}/{HUB_CONFIG}, where the hub tells its address")
         })?;
-        let mut data = map.and_then(|map| map.data).unwrap_or_default();
+        Self::published(map.and_then(|map| map.data).unwrap_or_default())
+    }
+
+    /// What the data of the ConfigMap says. An empty `ca.crt` is none: a client that is given one trusts nobody.
+    fn published(mut data: BTreeMap<String, String>) -> Result<Hub> {
         let url = data.remove("url").ok_or_else(|| {
             Failure::NotFound(format!(
                 "ConfigMap {SYSTEM_NAMESPACE}/{HUB_CONFIG} has no `url`: is the hub running on this control plane?"
             ))
         })?;
-        Ok(Hub { url, ca: data.remove("ca.crt") })
+        Ok(Hub { url, ca: data.remove("ca.crt").filter(|ca| !ca.trim().is_empty()) })
     }
 
     /// Certificate of the authority that it must be trusted by, PEM; `None` if everybody trusts it.
@@ -90,5 +96,18 @@ mod tests {
         assert_eq!(config.cluster_url, "https://hub.example.com:7080");
         assert_eq!(config.default_namespace, "shop");
         assert!(config.auth_info.token.is_some());
+    }
+
+    #[test]
+    fn an_authority_is_named_only_if_there_is_one() {
+        for (ca, expected) in [(None, None), (Some(""), None), (Some("\n"), None), (Some("PEM"), Some("PEM"))] {
+            let mut data = BTreeMap::from([("url".to_string(), "https://hub.example.com".to_string())]);
+            data.extend(ca.map(|ca| ("ca.crt".to_string(), ca.to_string())));
+            let hub = Hub::published(data).unwrap();
+            assert_eq!(hub.ca(), expected, "{ca:?}");
+            let cluster = &hub.kubeconfig("edge-1", "shop", "rsub_x")["clusters"][0]["cluster"];
+            assert_eq!(cluster.get("certificate-authority-data").is_some(), expected.is_some(), "{ca:?}");
+        }
+        assert!(Hub::published(BTreeMap::new()).is_err());
     }
 }
