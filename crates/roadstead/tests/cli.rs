@@ -92,3 +92,31 @@ fn answers_are_on_stdout() {
     assert!(script.contains("dead-letters") && script.contains("--url-only"));
     assert!(text(&roadstead(None, "--help").stdout).contains("Exit codes:"));
 }
+
+#[test]
+fn a_broken_kubeconfig_is_told_without_its_content() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("broken");
+    let shown = file.display();
+    let hub = "hub --public-url https://hub.example.com --trusted-proxy 127.0.0.1/32 --hub-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --data-dir /nonexistent/data";
+    for (content, said) in [
+        (KUBECONFIG.replace("{name: me, user:", "{name: me, user: ["), "is not a kubeconfig: line 5"),
+        (KUBECONFIG.replace("{token: a-secret-token}", "a-secret-token"), "is not a kubeconfig: line 5"),
+        ("a-secret-token".into(), "is not a kubeconfig: line 1"),
+        ("users: \"a-secret-token".into(), "is not a kubeconfig"),
+    ] {
+        std::fs::write(&file, &content).expect("the file is written");
+        for words in [
+            "config".to_string(),
+            "hook list".into(),
+            format!("hook list --kubeconfig {shown}"),
+            format!("{hub} --kubeconfig {shown}"),
+            hub.into(),
+        ] {
+            let output = roadstead(Some(&file), &words);
+            let stderr = text(&output.stderr);
+            assert!(!output.status.success(), "{words}: {content}");
+            assert!(stderr.contains(said) && stderr.contains(&shown.to_string()), "{words}: {stderr}");
+            assert!(!stderr.contains("a-secret-token") && stderr.lines().count() == 1, "{words}: {stderr}");
+        }
+    }
+}

@@ -22,7 +22,7 @@ pub fn run(args: Args) -> Result<()> {
     let (source, paths) = args.connection.locate()?;
     let shown = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":");
     let bad = |error: String| Failure::BadKubeconfig(shown.clone(), error);
-    let kubeconfig = connect::read(&paths).map_err(|error| bad(error.to_string()))?;
+    let kubeconfig = connect::read(&paths).map_err(bad)?;
     let name = args.connection.context.clone().or(kubeconfig.current_context.clone()).unwrap_or_default();
     let found = kubeconfig.contexts.iter().find(|context| context.name == name);
     let context = found

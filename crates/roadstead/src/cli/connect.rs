@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use kube::api::ListParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde::Serialize;
@@ -127,12 +127,27 @@ impl Connection {
 }
 
 /// Merges the files, the first mention of a name winning, as kubectl does; files that don't exist are skipped there too.
-pub fn read(paths: &[PathBuf]) -> Result<Kubeconfig, kube::config::KubeconfigError> {
+/// Errors: one line for people, without anything that a file says, since any part of it may be a credential.
+pub fn read(paths: &[PathBuf]) -> Result<Kubeconfig, String> {
     let mut merged = Kubeconfig::default();
     for path in paths.iter().filter(|path| paths.len() == 1 || path.is_file()) {
-        merged = merged.merge(Kubeconfig::read_from(path)?)?;
+        let next = Kubeconfig::read_from(path).map_err(|error| explain(path, &error))?;
+        merged = merged.merge(next).map_err(|error| explain(path, &error))?;
     }
     Ok(merged)
+}
+
+/// What is wrong with a file. The parser's own words quote it.
+fn explain(path: &Path, error: &KubeconfigError) -> String {
+    let file = path.display();
+    match error {
+        KubeconfigError::ReadConfig(error, _) => format!("can't read {file}: {error}"),
+        KubeconfigError::Parse(error) => match error.location().filter(|at| at.line() > 0) {
+            Some(at) => format!("{file} is not a kubeconfig: line {}", at.line()),
+            None => format!("{file} is not a kubeconfig"),
+        },
+        other => format!("{file}: {other}"),
+    }
 }
 
 /// Where `roadstead up` keeps its data unless told otherwise: `$XDG_DATA_HOME/roadstead`, or `~/.local/share/roadstead`.

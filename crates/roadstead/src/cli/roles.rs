@@ -1,17 +1,20 @@
 //! What the long-running verbs (`up`, `hub`, `agent`) share: a runtime, sockets, a client, and how they end.
 
-use std::{future::Future, path::Path};
+use std::{
+    ffi::OsStr,
+    future::Future,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
-use kube::{
-    Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use kube::{Client, Config, config::KubeConfigOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
+
+use super::connect;
 
 /// A runtime over all cores, with as many open files as the system allows: every watch is a socket, and many systems begin
 /// with 1,024 for the sake of programs that are older than that.
@@ -28,16 +31,33 @@ pub fn quantity(text: &str) -> Result<u64, String> {
     roadstead_reconcile::parse::quantity(text).map_err(|error| error.to_string())
 }
 
-/// A client of the control plane in `kubeconfig`; else of `$KUBECONFIG`, else of the cluster that this runs in.
+/// A client of the control plane in `kubeconfig`; else of `$KUBECONFIG`, else of the cluster that this runs in, else of the user's
+/// own kubeconfig.
 pub async fn client(kubeconfig: Option<&Path>) -> Result<Client> {
-    let config = match kubeconfig {
-        Some(file) => {
-            let read = Kubeconfig::read_from(file).with_context(|| format!("can't read {}", file.display()))?;
-            Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?
-        }
-        None => Config::infer().await.context("no control plane: give --kubeconfig or set $KUBECONFIG")?,
+    let named = match kubeconfig {
+        Some(file) => vec![file.to_owned()],
+        None => files(std::env::var_os("KUBECONFIG").as_deref()),
+    };
+    let config = if !named.is_empty() {
+        custom(&named).await?
+    } else if let Ok(inside) = Config::incluster() {
+        inside
+    } else {
+        let own = std::env::home_dir().map(|home| home.join(".kube/config")).filter(|file| file.is_file());
+        custom(&[own.context("no control plane: give --kubeconfig or set $KUBECONFIG")?]).await?
     };
     Ok(Client::try_from(config)?)
+}
+
+/// The files of `$KUBECONFIG`.
+fn files(variable: Option<&OsStr>) -> Vec<PathBuf> {
+    let paths = variable.into_iter().flat_map(std::env::split_paths);
+    paths.filter(|path| !path.as_os_str().is_empty()).collect()
+}
+
+async fn custom(files: &[PathBuf]) -> Result<Config> {
+    let read = connect::read(files).map_err(anyhow::Error::msg)?;
+    Ok(Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?)
 }
 
 /// Waits for SIGINT or SIGTERM, then for `stopping`; who interrupts twice does not wait, and loses nothing that was
