@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use clap::{ArgAction, ValueEnum};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::PostParams;
 use kube::runtime::wait::await_condition;
 use kube::{Api, Resource, ResourceExt};
@@ -52,8 +53,15 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Waits until `reached` holds for the object and gives it; `None` if the user does not want to wait.
-    pub async fn until<K>(self, api: &Api<K>, name: &str, what: &str, reached: fn(&K) -> bool) -> Result<Option<K>>
+    /// Waits until `progress` says that the object is as wanted and gives it; `None` if the user does not want to wait. Ends early,
+    /// with its reason, when `progress` says that the object will not become so unless somebody changes something.
+    pub async fn until<K>(
+        self,
+        api: &Api<K>,
+        name: &str,
+        what: &str,
+        progress: impl Fn(&K) -> Progress,
+    ) -> Result<Option<K>>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + Send + DeserializeOwned + 'static,
     {
@@ -61,9 +69,17 @@ impl Patience {
             return Ok(None);
         }
         eprintln!("waiting until {name} {what} ...");
-        let condition = move |object: Option<&K>| object.is_some_and(reached);
+        let condition = |object: Option<&K>| object.is_some_and(|object| progress(object) != Progress::Pending);
         match tokio::time::timeout(self.timeout, await_condition(api.clone(), name, condition)).await {
-            Ok(result) => Ok(result.map_err(|error| anyhow!(error).context(format!("cannot watch {name}")))?),
+            Ok(result) => {
+                let object = result.map_err(|error| anyhow!(error).context(format!("cannot watch {name}")))?;
+                match object.as_ref().map(&progress) {
+                    Some(Progress::Stuck { reason, message }) => {
+                        Err(Failure::Stuck(format!("{name} is there, but not ready: {reason}: {message}")).into())
+                    }
+                    _ => Ok(object),
+                }
+            }
             Err(_) => Err(Failure::Timeout {
                 what: format!("{name} was not as wanted ({what})"),
                 after: self.timeout,
@@ -97,12 +113,83 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     roadstead_reconcile::parse::duration(text).map_err(|error| error.to_string())
 }
 
-/// Whether `Ready` is true for the object's present generation.
-pub fn is_ready(
-    conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
-    observed: Option<i64>,
-    generation: Option<i64>,
-) -> bool {
-    observed >= generation
-        && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+/// How far an object is on its way to what is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Not yet; may come by itself.
+    Pending,
+    /// As wanted.
+    Done,
+    /// Not without a change.
+    Stuck {
+        /// The condition's reason.
+        reason: String,
+        /// The condition's message.
+        message: String,
+    },
+}
+
+impl Progress {
+    /// Done if `reached`, else pending.
+    pub fn of(reached: bool) -> Self {
+        if reached { Progress::Done } else { Progress::Pending }
+    }
+}
+
+/// Reasons of `Ready=False` that may pass by themselves, because a network or what was changed just before catches up. All others say
+/// that somebody has to change something.
+const PASSING: [&str; 5] = ["HubUnreachable", "HubNotUnderstood", "HubDenied", "EndpointNotFound", "EventsMissed"];
+
+/// What the condition `Ready` says of the object's present generation. Source: [`PASSING`] and the reasons in the documentation.
+pub fn readiness(conditions: &[Condition], observed: Option<i64>, generation: Option<i64>) -> Progress {
+    let current = |condition: &&Condition| {
+        condition.type_ == "Ready"
+            && observed >= generation
+            && condition.observed_generation.is_none_or(|of| Some(of) >= generation)
+    };
+    match conditions.iter().find(current) {
+        Some(ready) if ready.status == "True" => Progress::Done,
+        Some(ready) if ready.status == "False" && !PASSING.contains(&ready.reason.as_str()) => {
+            Progress::Stuck { reason: ready.reason.clone(), message: ready.message.clone() }
+        }
+        _ => Progress::Pending,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+
+    #[test]
+    fn a_final_reason_ends_the_wait() {
+        let stuck = |reason: &str| Progress::Stuck { reason: reason.into(), message: "why".into() };
+        for (status, reason, of, observed, expected) in [
+            ("True", "Watching", Some(2), Some(2), Progress::Done),
+            ("True", "Watching", None, Some(3), Progress::Done),
+            ("False", "InvalidFilter", Some(2), Some(2), stuck("InvalidFilter")),
+            ("False", "ForwardNotAllowed", Some(2), Some(2), stuck("ForwardNotAllowed")),
+            ("False", "EndpointUnavailable", Some(2), Some(2), stuck("EndpointUnavailable")),
+            ("False", "SecretMissing", None, Some(2), stuck("SecretMissing")),
+            ("False", "HubUnreachable", Some(2), Some(2), Progress::Pending),
+            ("Unknown", "InvalidFilter", Some(2), Some(2), Progress::Pending),
+            ("False", "InvalidFilter", Some(1), Some(2), Progress::Pending),
+            ("True", "Watching", Some(1), Some(2), Progress::Pending),
+            ("False", "InvalidFilter", Some(2), Some(1), Progress::Pending),
+            ("False", "InvalidFilter", None, None, Progress::Pending),
+        ] {
+            let condition = Condition {
+                type_: "Ready".into(),
+                status: status.into(),
+                reason: reason.into(),
+                message: "why".into(),
+                observed_generation: of,
+                last_transition_time: Time(jiff::Timestamp::UNIX_EPOCH),
+            };
+            let other = Condition { type_: "Other".into(), ..condition.clone() };
+            assert_eq!(readiness(&[other.clone(), condition], observed, Some(2)), expected, "{status} {reason} {of:?}");
+            assert_eq!(readiness(&[other], observed, Some(2)), Progress::Pending);
+        }
+    }
 }

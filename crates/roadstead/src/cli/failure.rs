@@ -12,7 +12,7 @@ pub const EXIT_CODES: &str = "Exit codes:
   4  exists already, or changed in between
   5  not allowed
   6  no control plane found, or it cannot be reached
-  7  did not become so in time (--timeout)";
+  7  did not become so in time (--timeout), or cannot without a change";
 
 /// Failures that verbs find themselves.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,9 @@ pub enum Failure {
     /// A kubeconfig that was named cannot be used.
     #[error("cannot use the kubeconfig {0}: {1}")]
     BadKubeconfig(String, String),
+    /// What was waited for cannot come true by itself: reason and message of the condition that says so.
+    #[error("{0}")]
+    Stuck(String),
     /// A condition that was waited for did not come true.
     #[error("{what} within {} s. {hint}", .after.as_secs())]
     Timeout {
@@ -102,7 +105,7 @@ fn code(error: &anyhow::Error) -> u8 {
                 Failure::NotFound(_) => 3,
                 Failure::Conflict(_) => 4,
                 Failure::NoControlPlane(_) | Failure::BadKubeconfig(..) => 6,
-                Failure::Timeout { .. } => 7,
+                Failure::Stuck(_) | Failure::Timeout { .. } => 7,
             };
         }
         match cause.downcast_ref::<kube::Error>() {

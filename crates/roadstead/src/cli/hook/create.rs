@@ -7,7 +7,7 @@ use roadstead_api::endpoint::{Authentication, NamespaceRef, Provider, SecretKeyR
 use roadstead_api::{WebhookEndpoint, WebhookEndpointSpec};
 
 use super::{COLUMNS, endpoints_api, provider, secret};
-use crate::cli::change::{Change, Patience, is_ready};
+use crate::cli::change::{Change, Patience, Progress, readiness};
 use crate::cli::connect::Plane;
 use crate::cli::output::{Format, Output, emit};
 
@@ -74,7 +74,9 @@ pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
             secret::write_file(file, value)?;
         }
     }
-    let Some(endpoint) = args.patience.until(&api, &args.name, "is ready", reachable).await? else {
+    let own_secret = new.is_some();
+    let progress = |endpoint: &WebhookEndpoint| reachable(endpoint, own_secret);
+    let Some(endpoint) = args.patience.until(&api, &args.name, "is ready", progress).await? else {
         eprintln!("endpoint {} created; its URL: roadstead hook url {0}", args.name);
         return Ok(());
     };
@@ -130,10 +132,14 @@ fn spec(args: &Args, secret: Option<SecretKeyRef>) -> WebhookEndpointSpec {
     }
 }
 
-fn reachable(endpoint: &WebhookEndpoint) -> bool {
-    let generation = endpoint.metadata.generation;
-    let status = endpoint.status.as_ref();
-    status.is_some_and(|s| s.url.is_some() && is_ready(&s.conditions, s.observed_generation, generation))
+/// Whether deliveries are taken. With a secret made here, which follows the endpoint because it belongs to it, that the hub has
+/// not seen it yet is no mistake.
+fn reachable(endpoint: &WebhookEndpoint, own_secret: bool) -> Progress {
+    let Some(status) = endpoint.status.as_ref().filter(|status| status.url.is_some()) else { return Progress::Pending };
+    match readiness(&status.conditions, status.observed_generation, endpoint.metadata.generation) {
+        Progress::Stuck { reason, .. } if own_secret && reason == "SecretMissing" => Progress::Pending,
+        progress => progress,
+    }
 }
 
 fn parse_provider(text: &str) -> Result<Provider, String> {

@@ -11,7 +11,7 @@ use roadstead_api::{Subscriber, SubscriberSpec};
 
 use super::kubeconfig::{self, Hub};
 use super::token;
-use crate::cli::change::{Change, Patience, duration, is_ready};
+use crate::cli::change::{Change, Patience, Progress, duration, readiness};
 use crate::cli::connect::Plane;
 use crate::cli::output::Output;
 
@@ -61,11 +61,9 @@ pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
 }
 
 /// Whether the hub has taken note of the subscriber as it is now.
-pub fn known(subscriber: &Subscriber) -> bool {
-    subscriber
-        .status
-        .as_ref()
-        .is_some_and(|s| is_ready(&s.conditions, s.observed_generation, subscriber.metadata.generation))
+pub fn known(subscriber: &Subscriber) -> Progress {
+    let Some(status) = &subscriber.status else { return Progress::Pending };
+    readiness(&status.conditions, status.observed_generation, subscriber.metadata.generation)
 }
 
 /// `name` or `namespace/name`.

@@ -5,7 +5,7 @@ use kube::Api;
 use roadstead_api::Subscriber;
 
 use super::COLUMNS;
-use crate::cli::change::{Change, Patience, modify};
+use crate::cli::change::{Change, Patience, Progress, modify};
 use crate::cli::connect::Plane;
 use crate::cli::output::{Format, Output};
 
@@ -38,6 +38,7 @@ pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
 }
 
 /// Whether the hub acts on the object as it is now.
-fn observed(subscriber: &Subscriber) -> bool {
-    subscriber.status.as_ref().and_then(|status| status.observed_generation) >= subscriber.metadata.generation
+fn observed(subscriber: &Subscriber) -> Progress {
+    let seen = subscriber.status.as_ref().and_then(|status| status.observed_generation);
+    Progress::of(seen >= subscriber.metadata.generation)
 }

@@ -6,7 +6,7 @@ use roadstead_api::{Trigger, TriggerSpec};
 
 use super::action::Action;
 use super::{COLUMNS, triggers};
-use crate::cli::change::{Change, Patience, is_ready};
+use crate::cli::change::{Change, Patience, Progress, readiness};
 use crate::cli::connect::Plane;
 use crate::cli::output::{Format, Output, emit, resource_name};
 
@@ -67,9 +67,9 @@ pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
     }
 }
 
-fn taken(trigger: &Trigger) -> bool {
-    let status = trigger.status.as_ref();
-    status.is_some_and(|s| is_ready(&s.conditions, s.observed_generation, trigger.metadata.generation))
+fn taken(trigger: &Trigger) -> Progress {
+    let Some(status) = &trigger.status else { return Progress::Pending };
+    readiness(&status.conditions, status.observed_generation, trigger.metadata.generation)
 }
 
 fn endpoint(text: &str) -> Result<HubEndpoint, String> {
