@@ -26,7 +26,7 @@ use crate::{
     actions::{Tools, forward},
     allow::Allowed,
     dead_letters::{DeadLetters, TriggerKey},
-    hub::{Hub, report},
+    hub::{AccessError, Hub, report},
     kinds::Kinds,
     metrics::{Metrics, TriggerLabels},
     options::Options,
@@ -46,7 +46,7 @@ pub enum Error {
         /// Name of the hub.
         hub: String,
         /// What is wrong with it.
-        source: Box<kube::config::KubeconfigError>,
+        source: Box<AccessError>,
     },
     /// TLS for `forward` cannot be set up.
     #[error("TLS for forward cannot be set up: {0}")]

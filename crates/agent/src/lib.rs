@@ -30,6 +30,6 @@ mod status;
 
 pub use agent::{Agent, Error, Handle};
 pub use allow::{Ground, Pattern, PatternError};
-pub use hub::{HubAccess, Identity};
+pub use hub::{AccessError, HubAccess, Identity};
 pub use metrics::Metrics;
 pub use options::Options;

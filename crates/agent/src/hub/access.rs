@@ -28,9 +28,31 @@ pub enum HubAccess {
 impl HubAccess {
     /// Access by a kubeconfig in memory, with the same rules as for a file; it cannot be read again. Errors: it cannot
     /// be used.
-    pub async fn from_kubeconfig(kubeconfig: Kubeconfig) -> Result<Self, KubeconfigError> {
+    pub async fn from_kubeconfig(kubeconfig: Kubeconfig) -> Result<Self, AccessError> {
         let (client, identity) = connect(kubeconfig).await?;
         Ok(Self::Client { client, identity })
+    }
+}
+
+/// Why a kubeconfig cannot be used. Tells nothing of the content, which holds a token.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The file is there and something else. What the parser says of it is left out: it shows the source.
+    #[error("{} is not a kubeconfig: line {line}", .file.display())]
+    NotAKubeconfig {
+        /// The file.
+        file: PathBuf,
+        /// Number of the line, from 1, or `unknown`.
+        line: String,
+    },
+    /// The file cannot be read, or what it says does not fit together.
+    #[error(transparent)]
+    Unusable(Box<KubeconfigError>),
+}
+
+impl From<KubeconfigError> for AccessError {
+    fn from(error: KubeconfigError) -> Self {
+        Self::Unusable(Box::new(error))
     }
 }
 
@@ -50,7 +72,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(access: HubAccess) -> Result<Self, KubeconfigError> {
+    pub(super) async fn open(access: HubAccess) -> Result<Self, AccessError> {
         Ok(match access {
             HubAccess::Client { client, identity } => Self { current: RwLock::new((client, identity)), path: None },
             HubAccess::Kubeconfig(path) => Self { current: RwLock::new(load(&path).await?), path: Some(path) },
@@ -78,11 +100,18 @@ impl Connection {
     }
 }
 
-async fn load(path: &Path) -> Result<(Client, Option<Identity>), KubeconfigError> {
-    connect(Kubeconfig::read_from(path)?).await
+async fn load(path: &Path) -> Result<(Client, Option<Identity>), AccessError> {
+    let kubeconfig = Kubeconfig::read_from(path).map_err(|error| match error {
+        KubeconfigError::Parse(error) => AccessError::NotAKubeconfig {
+            file: path.to_path_buf(),
+            line: error.location().map_or("unknown".into(), |location| location.line().to_string()),
+        },
+        error => error.into(),
+    })?;
+    connect(kubeconfig).await
 }
 
-async fn connect(kubeconfig: Kubeconfig) -> Result<(Client, Option<Identity>), KubeconfigError> {
+async fn connect(kubeconfig: Kubeconfig) -> Result<(Client, Option<Identity>), AccessError> {
     let identity = identity_of(&kubeconfig);
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.connect_timeout = Some(Duration::from_secs(10));
@@ -113,5 +142,28 @@ mod tests {
         let kubeconfig = Kubeconfig::from_yaml(text).unwrap();
         assert_eq!(identity_of(&kubeconfig), Some(Identity { namespace: "team-a".into(), name: "edge-1".into() }));
         assert_eq!(identity_of(&Kubeconfig::default()), None);
+    }
+
+    #[tokio::test]
+    async fn a_broken_file_is_told_by_its_line_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("hub");
+        for (text, line) in [
+            ("apiVersion: v1\nkind: Config\nusers:\n- name: edge\n  user: tok3n-of-mine\n", 5),
+            ("apiVersion: v1\nusers:\n- name: edge\n  user: {token: [tok3n-of-mine]}\n", 4),
+            ("users:\n- name: edge\n  user:\n    token: \"tok3n-of-mine\" x\n", 4),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let source = load(&path).await.map(|_| ()).unwrap_err();
+            assert_eq!(source.to_string(), format!("{} is not a kubeconfig: line {line}", path.display()));
+            let error = crate::Error::Hub { hub: "main".into(), source: Box::new(source) };
+            let mut told = format!("{error} {error:?}");
+            let mut cause = std::error::Error::source(&error);
+            while let Some(error) = cause {
+                told += &format!(" {error} {error:?}");
+                cause = error.source();
+            }
+            assert!(!told.contains("tok3n"), "{told}");
+        }
     }
 }

@@ -26,7 +26,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use access::Connection;
-pub use access::{HubAccess, Identity};
+pub use access::{AccessError, HubAccess, Identity};
 use frames::Frames;
 pub use grant::Asker;
 
@@ -115,7 +115,7 @@ pub struct Hub {
 
 impl Hub {
     /// Opens a hub. Errors: its kubeconfig cannot be read.
-    pub async fn open(name: &str, access: HubAccess) -> Result<Self, kube::config::KubeconfigError> {
+    pub async fn open(name: &str, access: HubAccess) -> Result<Self, AccessError> {
         Ok(Self {
             name: name.to_string(),
             connection: Connection::open(access).await?,
