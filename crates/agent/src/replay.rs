@@ -134,7 +134,7 @@ async fn replay(shared: &Shared, letter: &DeadLetter) {
             patch::persist(|| api.delete(&name, &params)).await.map(|_| ())
         }
         Err((reason, message)) => {
-            tracing::info!(namespace, dead_letter = name, event, reason, message, "a replay failed");
+            tracing::info!(namespace, dead_letter = name, event, reason, detail = message, "a replay failed");
             let mut status = DeadLetterStatus {
                 observed_replay: letter.annotations().get(ANNOTATION_REPLAY).cloned(),
                 observed_generation: letter.metadata.generation,

@@ -33,7 +33,7 @@ pub(super) async fn open(shared: &Arc<Shared>, key: TriggerKey, cancel: &Cancell
         namespace = key.0,
         trigger = key.1,
         reason = invalid.reason,
-        message = invalid.message,
+        detail = invalid.message,
         "not running"
     );
     let mut report = Report::new(trigger.status.clone(), trigger.metadata.generation);

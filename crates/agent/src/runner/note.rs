@@ -39,7 +39,7 @@ impl Runner {
     }
 
     fn say_missed(&mut self, drive: &mut Drive, reason: &str, message: &str) {
-        tracing::warn!(namespace = self.key.0, trigger = self.key.1, message, "events missed");
+        tracing::warn!(namespace = self.key.0, trigger = self.key.1, detail = message, "events missed");
         self.report.condition(&Wanted::new("EventsMissed", true, reason, message));
         drive.pace.touch();
         self.shared.tell(&self.trigger, "EventsMissed", message.to_string());
@@ -58,7 +58,7 @@ impl Runner {
         let metrics = &self.shared.metrics;
         match result {
             Ok(Done::Acted(message)) => {
-                tracing::info!(namespace, trigger, event, message, "done");
+                tracing::info!(namespace, trigger, event, detail = message, "done");
                 self.report.succeeded(event, message);
                 metrics.result(&self.labels, Outcome::Succeeded);
                 if let Ok(received) = brief.received_at.parse::<Timestamp>() {
@@ -71,10 +71,10 @@ impl Runner {
                 metrics.result(&self.labels, Outcome::Skipped);
             }
             Err(failure) if failure.kind == FailureKind::Unread => {
-                tracing::debug!(namespace, trigger, event, message = failure.message, "not read");
+                tracing::debug!(namespace, trigger, event, detail = failure.message, "not read");
             }
             Err(failure) => {
-                tracing::warn!(namespace, trigger, event, kind = ?failure.kind, message = failure.message, "failed");
+                tracing::warn!(namespace, trigger, event, kind = ?failure.kind, detail = failure.message, "failed");
                 self.report.failed(event, &failure.message);
                 metrics.result(&self.labels, Outcome::Failed);
             }
