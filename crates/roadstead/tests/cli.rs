@@ -86,6 +86,25 @@ fn config_tells_what_is_used_and_keeps_the_token() {
 }
 
 #[test]
+fn where_to_work_may_be_said_before_the_verb() {
+    let file = kubeconfig("early");
+    let shown = file.display();
+    for (words, namespace) in [
+        ("-n team-b config -o json".to_string(), "team-b"),
+        (format!("--kubeconfig {shown} --context there config -o json"), "default"),
+        ("-n team-b config -n team-c -o json".into(), "team-c"),
+    ] {
+        let output = roadstead(Some(&file), &words);
+        let config: serde_json::Value = serde_json::from_slice(&output.stdout).expect(&words);
+        assert_eq!(config["namespace"], namespace, "{words}");
+    }
+    for words in ["-n team-b completion bash", "--context there demo", "--kubeconfig /nonexistent/file up"] {
+        let output = roadstead(None, words);
+        assert_eq!(output.status.code(), Some(2), "{words}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn answers_are_on_stdout() {
     assert!(text(&roadstead(None, "version").stdout).starts_with("roadstead "));
     let script = text(&roadstead(None, "completion bash").stdout);

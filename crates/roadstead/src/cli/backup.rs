@@ -28,7 +28,7 @@ pub struct BackupArgs {
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = super::change::duration)]
     timeout: Duration,
     #[command(flatten)]
-    connection: Connection,
+    pub(super) connection: Connection,
     #[command(flatten)]
     output: Output,
 }

@@ -11,7 +11,7 @@ use super::output::Output;
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    connection: Connection,
+    pub(super) connection: Connection,
     #[command(flatten)]
     output: Output,
 }

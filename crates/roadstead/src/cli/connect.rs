@@ -29,6 +29,29 @@ pub struct Connection {
     pub context: Option<String>,
 }
 
+/// The flags of [`Connection`] before the verb, as in `roadstead -n team-b hook list`. Flags of their own, because those of
+/// `Connection` would come with every verb, also with those that talk to no control plane.
+#[derive(clap::Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Control plane")]
+pub struct Early {
+    /// Namespace, for verbs that have one.
+    #[arg(short = 'n', long = "namespace", id = "early-namespace", value_name = "NAME")]
+    namespace: Option<String>,
+    /// Kubeconfig file, for verbs that only talk to a control plane.
+    #[arg(long = "kubeconfig", id = "early-kubeconfig", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig.
+    #[arg(long = "context", id = "early-context", value_name = "NAME")]
+    context: Option<String>,
+}
+
+impl Early {
+    /// Whether none is given.
+    pub fn is_empty(&self) -> bool {
+        self.namespace.is_none() && self.kubeconfig.is_none() && self.context.is_none()
+    }
+}
+
 /// Flag `-A`, shared by verbs that list.
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub struct Scope {
@@ -105,6 +128,13 @@ pub struct Plane {
 }
 
 impl Connection {
+    /// Takes what was said before the verb where nothing was said behind it.
+    pub fn complete(&mut self, early: Early) {
+        self.namespace = self.namespace.take().or(early.namespace);
+        self.kubeconfig = self.kubeconfig.take().or(early.kubeconfig);
+        self.context = self.context.take().or(early.context);
+    }
+
     /// Connects. No request is made yet.
     pub async fn open(&self) -> Result<Plane> {
         let (source, paths) = self.locate()?;

@@ -24,12 +24,14 @@ mod version;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 /// From git push to production, on every cluster you own.
 #[derive(Parser)]
 #[command(name = "roadstead", version, after_long_help = failure::EXIT_CODES, propagate_version = true)]
 struct Cli {
+    #[command(flatten)]
+    early: connect::Early,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -62,9 +64,34 @@ enum Verb {
     Version(version::Args),
 }
 
+impl Verb {
+    /// The flags that say where the control plane is; `None` for verbs that bring one or need none.
+    fn connection(&mut self) -> Option<&mut connect::Connection> {
+        match self {
+            Verb::Backup(args) => Some(&mut args.connection),
+            Verb::Hook(args) => Some(&mut args.connection),
+            Verb::Subscriber(args) => Some(&mut args.connection),
+            Verb::Trigger(args) => Some(&mut args.connection),
+            Verb::Config(args) => Some(&mut args.connection),
+            Verb::Version(args) => Some(&mut args.connection),
+            Verb::Up(_) | Verb::Hub(_) | Verb::Agent(_) | Verb::Demo(_) | Verb::Restore(_) | Verb::Completion(_) => {
+                None
+            }
+        }
+    }
+}
+
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    match cli.verb.connection() {
+        Some(connection) => connection.complete(cli.early),
+        None if cli.early.is_empty() => {}
+        None => {
+            let said = "--namespace, --kubeconfig and --context before the verb are for verbs that only talk to a control plane";
+            Cli::command().error(ErrorKind::ArgumentConflict, said).exit();
+        }
+    }
     // One provider for all TLS of the process; a second installation would only mean that it is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match run(cli.verb) {

@@ -18,7 +18,7 @@ pub struct Args {
     #[arg(long)]
     client: bool,
     #[command(flatten)]
-    connection: Connection,
+    pub(super) connection: Connection,
     #[command(flatten)]
     output: Output,
 }

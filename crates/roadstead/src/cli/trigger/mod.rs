@@ -20,7 +20,7 @@ pub struct Args {
     #[command(subcommand)]
     verb: Verb,
     #[command(flatten)]
-    connection: Connection,
+    pub(super) connection: Connection,
     #[command(flatten)]
     output: Output,
 }
