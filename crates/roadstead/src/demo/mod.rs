@@ -72,7 +72,7 @@ pub async fn play(platform: &Platform, dir: &Path) -> Result<Vec<Edge>> {
     second.has_seen(4, PATIENCE).await.context("edge-2 after its return")?;
 
     let endpoints: Api<WebhookEndpoint> = Api::namespaced(client, "default");
-    let counters = endpoints.get("shop").await?.status.unwrap_or_default().counters;
+    let counters = settled(&endpoints).await?;
     let (one, two) = (first.seen(), second.seen());
     time.say(
         Who::Hub,
@@ -89,6 +89,19 @@ pub async fn play(platform: &Platform, dir: &Path) -> Result<Vec<Edge>> {
         bail!("an edge did not act on every commit once and in order");
     }
     Ok(vec![first, second])
+}
+
+/// The endpoint's counters, once its status tells of everything that the tour posted: it is written ten times a second at most.
+async fn settled(endpoints: &Api<WebhookEndpoint>) -> Result<roadstead_api::endpoint::Counters> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let counters = endpoints.get("shop").await?.status.unwrap_or_default().counters;
+        let all = counters.accepted == 4 && counters.duplicate == 1 && counters.rejected == 1;
+        if all || tokio::time::Instant::now() > deadline {
+            return Ok(counters);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Makes the endpoint and its Secret; the URL.
