@@ -131,7 +131,9 @@ impl Server {
         };
         control.ensure(&catalog).await.map_err(ensure("the default namespaces and roles could not be written"))?;
         crd::ensure::ensure(&catalog, options.crds).await.map_err(ensure("a definition could not be written"))?;
-        crds.settled(*store.feed(crd::RESOURCE).newest().borrow()).await;
+        // Read before the wait: a borrow held across it would stop the writer that is waited for.
+        let newest = *store.feed(crd::RESOURCE).newest().borrow();
+        crds.settled(newest).await;
         for task in control.loops(&catalog, &shutdown) {
             tasks.spawn(task);
         }
