@@ -5,7 +5,7 @@ use roadstead_api::WebhookEndpointSpec;
 use roadstead_api::endpoint::{Provider, SecretKeyRef};
 use roadstead_e2e::endpoint::SECRET;
 use roadstead_e2e::http::{get, raw, raw_status};
-use roadstead_e2e::{Hook, Result, Up, ensure, eventually, sign};
+use roadstead_e2e::{Hook, Result, Up, ensure, eventually, post, sign};
 use serde_json::json;
 
 async fn small(up: &Up) -> Result<Hook> {
@@ -167,5 +167,20 @@ async fn an_endpoint_without_its_secret_is_not_ready_and_refuses() -> Result<()>
     kubectl.args(&["create", "secret", "generic", "later", &format!("--from-literal=token={SECRET}")])?;
     kubectl.run("wait hook/shop --for=condition=Ready --timeout=30s")?;
     ensure!(deliver().await?.is_success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn failures_of_an_address_do_not_stop_what_verifies() -> Result<()> {
+    let up = Up::start().await?;
+    let hook = Hook::github(&up, "shop").await?;
+    let forged = sign::github("a guess", "push", "forged", b"{}");
+    let mut answers = Vec::new();
+    for _ in 0..30 {
+        answers.push(post(&hook.url, &forged, b"{}".to_vec()).await?.status);
+    }
+    ensure!(answers[0] == 401 && answers.contains(&429), "{answers:?}");
+    let good = hook.deliver("push", "good", b"{}").await?;
+    ensure!(good.status == 202, "a signed delivery from the same address was answered {}", good.status);
     Ok(())
 }
