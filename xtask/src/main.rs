@@ -1,6 +1,7 @@
 //! Developer commands: `cargo xtask test` is the one test command. Each command is a module; this file only names them.
 
 mod checks;
+mod cluster;
 mod fuzz;
 mod kubectl;
 mod openapi;
@@ -32,6 +33,9 @@ enum Xtask {
         #[arg(long)]
         install: bool,
     },
+    /// A real Kubernetes for tests, on this machine.
+    #[command(subcommand)]
+    Cluster(cluster::Command),
     /// Build and run the benchmarks.
     Bench {
         /// Arguments for the benchmark program.
@@ -75,6 +79,7 @@ fn run_command(command: Xtask) -> Result<()> {
             }
             checks::deny()
         }
+        Xtask::Cluster(command) => cluster::run(command),
         Xtask::Bench { arguments } => {
             step("build roadstead", || run(cargo().args(["build", "--release", "-p", "roadstead"])))?;
             step("bench", || run(cargo().args(["run", "--release", "-p", "roadstead-bench", "--"]).args(&arguments)))

@@ -49,7 +49,8 @@ pub fn provide() -> Result<Tools> {
     Ok(Tools { directory, kubectl })
 }
 
-fn cache_directory() -> Result<PathBuf> {
+/// `$ROADSTEAD_TOOLS`, or `~/.cache/roadstead-tools`.
+pub fn cache_directory() -> Result<PathBuf> {
     if let Some(directory) = std::env::var_os("ROADSTEAD_TOOLS") {
         return Ok(std::path::absolute(directory)?);
     }
@@ -61,9 +62,11 @@ fn cache_directory() -> Result<PathBuf> {
 /// Installs the packages whose programs are missing; says what to install where that is not allowed.
 fn system_packages(programs: &[(&str, &str)]) -> Result<()> {
     let missing = packages_for(programs, on_path);
-    if missing.is_empty() {
-        return Ok(());
-    }
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
+}
+
+/// Installs Debian packages; says what to install where that is not allowed.
+pub fn install(missing: &[&str]) -> Result<()> {
     let list = missing.join(" ");
     let is_root = output(Command::new("id").arg("-u")).is_ok_and(|id| id == "0");
     if !is_root || !on_path("apt-get") {
@@ -77,7 +80,7 @@ fn system_packages(programs: &[(&str, &str)]) -> Result<()> {
     };
     apt(&["update", "-qq"])?;
     let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
-    args.extend(&missing);
+    args.extend(missing);
     apt(&args)
 }
 

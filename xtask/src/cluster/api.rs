@@ -1,0 +1,47 @@
+//! Talking to a cluster with kubectl, as its administrator.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::step::output;
+
+/// A cluster and the kubectl to ask it with.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// The program.
+    pub kubectl: PathBuf,
+    /// Whose rights and which cluster.
+    pub kubeconfig: PathBuf,
+}
+
+impl Api {
+    /// A kubectl that talks to this cluster whatever the environment says.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.kubectl);
+        command.env_remove("KUBECONFIG").arg("--kubeconfig").arg(&self.kubeconfig).arg("--request-timeout=30s");
+        command
+    }
+
+    /// What a command says.
+    pub fn output(&self, arguments: &[&str]) -> Result<String> {
+        output(self.command().args(arguments))
+    }
+
+    /// What a path of the API server answers.
+    pub fn raw(&self, path: &str) -> Result<Value> {
+        let text = self.output(&["get", "--raw", path])?;
+        serde_json::from_str(&text).with_context(|| format!("{path} answers no JSON"))
+    }
+
+    /// `kubectl wait KIND REST`, e.g. `wait("deployment", "web --for=condition=Available", limit)`.
+    pub fn wait(&self, kind: &str, rest: &str, limit: Duration) -> Result<()> {
+        let mut command = Command::new(&self.kubectl);
+        command.env_remove("KUBECONFIG").arg("--kubeconfig").arg(&self.kubeconfig).args(["wait", kind]);
+        command.args(rest.split(' ')).arg(format!("--timeout={}s", limit.as_secs()));
+        output(&mut command).map(drop)
+    }
+}

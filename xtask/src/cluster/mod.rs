@@ -1,0 +1,138 @@
+//! A real Kubernetes for tests: `cargo xtask cluster up|down|status`.
+//!
+//! `up` builds Kubernetes and etcd from their Go modules (once), makes certificates, starts the processes on free ports and waits
+//! until each is ready; done twice it changes nothing. `down` ends exactly those processes. Everything of a cluster is in one
+//! directory, so several stand side by side. Who has a cluster already names it by `--kubeconfig`, and nothing is started.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | `up`, `down`, `status` | the commands |
+//! | `control_plane` | command lines (pure) |
+//! | `golang` | building programs from Go modules |
+//! | `pki`, `kubeconfig` | certificates and who uses them |
+//! | `process`, `component` | processes that outlive the command; whether they are ready |
+//! | `state`, `ports` | what is kept on disk |
+//! | `api`, `external`, `gateway` | a running cluster, anybody's too; Gateway API on it |
+
+mod api;
+mod component;
+mod control_plane;
+mod down;
+mod external;
+mod gateway;
+mod golang;
+mod kubeconfig;
+mod pki;
+mod ports;
+mod process;
+mod state;
+mod status;
+mod up;
+mod wait;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Subcommand, ValueEnum};
+
+use self::api::Api;
+use self::state::Layout;
+use crate::{kubectl, tools};
+
+/// Where the API server listens for a cluster with a node: an address of this machine alone, which pods reach too.
+const NODE_ADDRESS: &str = "10.200.0.1";
+/// Addresses of Services, and the first of them, which is the API server's.
+const SERVICE_RANGE: &str = "10.96.0.0/16";
+const SERVICE_ADDRESS: &str = "10.96.0.1";
+
+/// `cargo xtask cluster ...`.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Bring the cluster up (again), and print how to use it.
+    Up {
+        #[command(flatten)]
+        options: UpOptions,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// End what `up` started.
+    Down {
+        /// Remove its data, certificates and logs too.
+        #[arg(long)]
+        wipe: bool,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Show each process: pid, age, version, whether it is ready, where it listens.
+    Status {
+        /// How to show it.
+        #[arg(short, long, value_enum, default_value_t = Format::Table)]
+        output: Format,
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// How `up` brings it up.
+#[derive(Args, Clone, Debug, Default)]
+pub struct UpOptions {
+    /// Let etcd answer before its data is on disk: faster, and lost with the machine.
+    #[arg(long)]
+    pub unsafe_no_fsync: bool,
+    /// Install Gateway API's definitions on a cluster given by --kubeconfig, if it has none.
+    #[arg(long)]
+    pub install_gateway_api: bool,
+}
+
+/// Which cluster is meant.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Which {
+    /// Directory of the cluster [default: cluster/default in the tools' cache].
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// A cluster that is there already: nothing is started or stopped.
+    #[arg(long, value_name = "FILE", conflicts_with = "state")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// How something is shown.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Does a command.
+pub fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Up { options, which } => {
+            let up = up::up(&options, &which)?;
+            println!("export KUBECONFIG='{}'", up.display());
+            Ok(())
+        }
+        Command::Down { wipe, which } => down::down(wipe, &which),
+        Command::Status { output, which } => status::status(output, &which),
+    }
+}
+
+impl Which {
+    /// The layout of the cluster's directory.
+    fn layout(&self) -> Result<Layout> {
+        let root = match &self.state {
+            Some(directory) => std::path::absolute(directory)?,
+            None => tools::cache_directory()?.join("cluster/default"),
+        };
+        Ok(Layout::new(root))
+    }
+
+    /// The administrator's way in.
+    fn api(&self) -> Result<Api> {
+        let kubeconfig = match &self.kubeconfig {
+            Some(file) => std::path::absolute(file)?,
+            None => self.layout()?.kubeconfig(),
+        };
+        Ok(Api { kubectl: kubectl::provide(&tools::cache_directory()?)?, kubeconfig })
+    }
+}
