@@ -6,7 +6,9 @@
 
 pub mod backoff;
 pub mod conditions;
+pub mod controller;
 pub mod filter;
+pub mod leader;
 mod pace;
 pub mod parse;
 pub mod patch;
@@ -14,7 +16,9 @@ pub mod recorder;
 pub mod targets;
 
 pub use backoff::Backoff;
+pub use controller::Controller;
 pub use filter::{Filter, FilterError};
+pub use leader::{Elector, Lead};
 pub use pace::Pace;
 pub use recorder::Recorder;
 pub use targets::Targets;
