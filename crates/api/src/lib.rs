@@ -17,7 +17,13 @@ pub use trigger::{DeadLetter, DeadLetterSpec, Trigger, TriggerSpec, TriggerStatu
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-/// All CustomResourceDefinitions of `roadstead.dev`: what a control plane must know before the hub or an agent can work on it.
+/// All CustomResourceDefinitions of `roadstead.dev`: what a control plane must know before the hub or an agent can work on it. Each
+/// is labelled with the version that it is from.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![WebhookEndpoint::crd(), Subscriber::crd(), Trigger::crd(), DeadLetter::crd()]
+    let mut crds = vec![WebhookEndpoint::crd(), Subscriber::crd(), Trigger::crd(), DeadLetter::crd()];
+    for crd in &mut crds {
+        let labels = crd.metadata.labels.get_or_insert_default();
+        labels.insert(names::LABEL_VERSION.into(), env!("CARGO_PKG_VERSION").into());
+    }
+    crds
 }

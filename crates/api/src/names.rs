@@ -20,6 +20,9 @@ pub const ANNOTATION_SET_IMAGE: &str = "roadstead.dev/set-image";
 /// Label on what a trigger created: the trigger's name, as [`label_value`] makes it.
 pub const LABEL_TRIGGER: &str = "roadstead.dev/trigger";
 
+/// Label on what Roadstead installs on a cluster, such as its CustomResourceDefinitions: the version that it is from.
+pub const LABEL_VERSION: &str = "roadstead.dev/version";
+
 /// Prefix of subscribers' tokens: `rsub_` and 43 characters of unpadded base64url (256 random bits).
 pub const TOKEN_PREFIX: &str = "rsub_";
 

@@ -3,6 +3,7 @@
 mod backup;
 mod cli;
 mod demo;
+mod operator;
 mod platform;
 mod telemetry;
 

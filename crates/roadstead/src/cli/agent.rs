@@ -79,7 +79,7 @@ async fn serve(args: Args) -> Result<()> {
     };
     let agent = Agent::start(options, &mut metrics, CancellationToken::new()).await.context("the agent")?;
     let ready = agent.clone();
-    admin::serve(admin_listener, metrics, move || ready.ready(), stop.clone());
+    admin::serve(admin_listener, metrics, admin::Probes::ready(move || ready.ready()), stop.clone());
     eprintln!("the agent runs");
     if let Some((plane, address)) = &plane {
         eprintln!("  Kubernetes API  https://{address}");

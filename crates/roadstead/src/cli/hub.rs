@@ -1,6 +1,6 @@
 //! `roadstead hub`: the hub alone, beside a control plane that is there already.
 
-use std::{net::SocketAddr, path::PathBuf, sync::atomic::Ordering};
+use std::{net::SocketAddr, path::PathBuf, sync::atomic::Ordering, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use roadstead_hub::Hub;
@@ -47,6 +47,10 @@ pub struct Args {
     /// Most bytes that the event log may take, e.g. 20Gi; beyond it deliveries are answered 503.
     #[arg(long, value_name = "QUANTITY", value_parser = roles::quantity)]
     log_quota: Option<u64>,
+    /// How long deliveries are still taken after SIGTERM, not ready any more, until nobody sends here [default: 5s in a cluster,
+    /// else 0].
+    #[arg(long, value_name = "DURATION", value_parser = roles::duration)]
+    drain_delay: Option<Duration>,
     /// Form of the log on stderr.
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -73,6 +77,8 @@ async fn serve(args: Args) -> Result<()> {
     let admin_listener = platform::bind("--admin-listen", args.admin_listen).await?;
     let listener = platform::bind("--hub-listen", args.hub_listen).await?;
     let client = roles::client(args.kubeconfig.as_deref()).await?;
+    let in_cluster = roles::in_cluster(args.kubeconfig.as_deref());
+    let drain_delay = args.drain_delay.unwrap_or(Duration::from_secs(if in_cluster { 5 } else { 0 }));
     let data_dir = DataDir::open(&args.data_dir)?;
     let log = platform::open_log(&data_dir, args.log_quota, &mut metrics).await?;
     let options = roadstead_hub::Options {
@@ -86,8 +92,11 @@ async fn serve(args: Args) -> Result<()> {
     let hub = Hub::start(client, log.clone(), options, &mut metrics).await.context("the hub")?;
     eprintln!("the hub takes deliveries on {}", hub.address());
     let ready = hub.readiness();
-    admin::serve(admin_listener, metrics, move || ready.load(Ordering::Relaxed), stop.clone());
+    let probes = admin::Probes::ready(move || ready.load(Ordering::Relaxed));
+    admin::serve(admin_listener, metrics, probes, stop.clone());
     roles::until_told_to_stop(async move {
+        hub.set_ready(false);
+        tokio::time::sleep(drain_delay).await;
         hub.stop().await;
         stop.cancel();
         log.close().await;

@@ -2,7 +2,7 @@
 //!
 //! In: arguments, environment, a control plane's answers. Out: stdout is the one answer (a URL, a table, JSON), stderr is
 //! everything else (progress, diagnostics), and the exit code says how it ended (`failure`). Verbs that only talk to a control plane
-//! run on one thread; roles (`up`, `hub`, `agent`) bring a runtime of their own.
+//! run on one thread; roles (`up`, `hub`, `agent`, `operator`) bring a runtime of their own.
 
 mod agent;
 mod backup;
@@ -11,9 +11,11 @@ mod completion;
 mod config;
 mod connect;
 mod demo;
+mod election;
 mod failure;
 mod hook;
 mod hub;
+mod operator;
 mod output;
 mod roles;
 pub mod subscriber;
@@ -44,6 +46,8 @@ enum Verb {
     Hub(Box<hub::Args>),
     /// Run the agent: watch hubs from here and act on their events.
     Agent(Box<agent::Args>),
+    /// Run what a cluster needs once: keeps Roadstead's CustomResourceDefinitions there and current.
+    Operator(Box<operator::Args>),
     /// Play a tour that shows what this does.
     Demo(demo::Args),
     /// Endpoints that providers post to, and what was posted.
@@ -74,9 +78,13 @@ impl Verb {
             Verb::Trigger(args) => Some(&mut args.connection),
             Verb::Config(args) => Some(&mut args.connection),
             Verb::Version(args) => Some(&mut args.connection),
-            Verb::Up(_) | Verb::Hub(_) | Verb::Agent(_) | Verb::Demo(_) | Verb::Restore(_) | Verb::Completion(_) => {
-                None
-            }
+            Verb::Up(_)
+            | Verb::Hub(_)
+            | Verb::Agent(_)
+            | Verb::Operator(_)
+            | Verb::Demo(_)
+            | Verb::Restore(_)
+            | Verb::Completion(_) => None,
         }
     }
 }
@@ -105,6 +113,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Up(args) => up::run(*args),
         Verb::Hub(args) => hub::run(*args),
         Verb::Agent(args) => agent::run(*args),
+        Verb::Operator(args) => operator::run(*args),
         Verb::Demo(args) => demo::run(args),
         Verb::Backup(args) => client(backup::backup(args)),
         Verb::Restore(args) => backup::restore_file(args),

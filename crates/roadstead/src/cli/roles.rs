@@ -1,9 +1,10 @@
-//! What the long-running verbs (`up`, `hub`, `agent`) share: a runtime, sockets, a client, and how they end.
+//! What the long-running verbs (`up`, `hub`, `agent`, `operator`) share: a runtime, sockets, a client, and how they end.
 
 use std::{
     ffi::OsStr,
     future::Future,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -29,6 +30,24 @@ pub fn runtime() -> Result<Runtime> {
 /// A number of bytes such as `20Gi`, as an argument.
 pub fn quantity(text: &str) -> Result<u64, String> {
     roadstead_reconcile::parse::quantity(text).map_err(|error| error.to_string())
+}
+
+/// A duration such as `15s`, as an argument.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    roadstead_reconcile::parse::duration(text).map_err(|error| error.to_string())
+}
+
+/// Whether [`client`] will find the cluster that this runs in.
+pub fn in_cluster(kubeconfig: Option<&Path>) -> bool {
+    let named = kubeconfig.is_some() || !files(std::env::var_os("KUBECONFIG").as_deref()).is_empty();
+    !named && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+}
+
+/// The namespace that a pod of ours runs in; elsewhere `roadstead-system`.
+pub fn system_namespace(said: Option<String>) -> String {
+    let own = || std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok();
+    let own = said.or_else(own).map(|name| name.trim().to_string()).filter(|name| !name.is_empty());
+    own.unwrap_or_else(|| "roadstead-system".into())
 }
 
 /// A client of the control plane in `kubeconfig`; else of `$KUBECONFIG`, else of the cluster that this runs in, else of the user's

@@ -14,14 +14,33 @@ use roadstead_kubewire::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Serves until `stop`; `ready` decides `/readyz`.
-pub fn serve(
-    listener: TcpListener,
-    metrics: Registry,
-    ready: impl Fn() -> bool + Send + Sync + 'static,
-    stop: CancellationToken,
-) {
-    let shared = Arc::new((metrics, ready));
+/// One question, answered now. Errors: what is wrong, for people.
+type Probe = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// What the probes ask.
+pub struct Probes {
+    alive: Probe,
+    ready: Probe,
+}
+
+impl Probes {
+    /// Alive as long as it answers; ready when `ready` says so.
+    pub fn ready(ready: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self::new(|| Ok(()), move || if ready() { Ok(()) } else { Err("starting or stopping".into()) })
+    }
+
+    /// `alive` decides `/healthz` and `/livez`, `ready` decides `/readyz`.
+    pub fn new(
+        alive: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+        ready: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { alive: Box::new(alive), ready: Box::new(ready) }
+    }
+}
+
+/// Serves until `stop`.
+pub fn serve(listener: TcpListener, metrics: Registry, probes: Probes, stop: CancellationToken) {
+    let shared = Arc::new((metrics, probes));
     let handler = move |request: Request<Incoming>, _: Origin| {
         let shared = shared.clone();
         async move { answer(request.method(), request.uri().path(), &shared.0, &shared.1) }
@@ -29,7 +48,7 @@ pub fn serve(
     tokio::spawn(server::serve(listener, Transport::Plain, server::Options::default(), handler, stop));
 }
 
-fn answer(method: &Method, path: &str, metrics: &Registry, ready: &dyn Fn() -> bool) -> Response<Body> {
+fn answer(method: &Method, path: &str, metrics: &Registry, probes: &Probes) -> Response<Body> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n", PLAIN);
     }
@@ -41,10 +60,16 @@ fn answer(method: &Method, path: &str, metrics: &Registry, ready: &dyn Fn() -> b
                 Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics can't be written\n", PLAIN),
             }
         }
-        "/livez" | "/healthz" => text(StatusCode::OK, "ok\n", PLAIN),
-        "/readyz" if ready() => text(StatusCode::OK, "ok\n", PLAIN),
-        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n", PLAIN),
+        "/livez" | "/healthz" => probed((probes.alive)()),
+        "/readyz" => probed((probes.ready)()),
         _ => text(StatusCode::NOT_FOUND, "served here: /metrics /healthz /livez /readyz\n", PLAIN),
+    }
+}
+
+fn probed(result: Result<(), String>) -> Response<Body> {
+    match result {
+        Ok(()) => text(StatusCode::OK, "ok\n", PLAIN),
+        Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"), PLAIN),
     }
 }
 

@@ -150,7 +150,8 @@ impl Platform {
 
         plane.serve(listeners.api)?;
         let ready = hub.readiness();
-        admin::serve(listeners.admin, metrics, move || ready.load(Ordering::Relaxed), stop.clone());
+        let probes = admin::Probes::ready(move || ready.load(Ordering::Relaxed));
+        admin::serve(listeners.admin, metrics, probes, stop.clone());
         apps::serve(listeners.http, listeners.https, tls, &stop);
         hub.set_ready(true);
         addresses.write(data_dir.path())?;
