@@ -8,14 +8,15 @@ use std::{
     sync::Arc,
 };
 
-use futures::{StreamExt, TryStreamExt};
-use kube::{
-    Api, ResourceExt,
-    runtime::{WatchStreamExt, watcher},
-};
+use futures::StreamExt;
+use kube::ResourceExt;
 use prometheus_client::registry::Registry;
 use roadstead_api::Trigger;
-use roadstead_reconcile::{Recorder, recorder::Severity};
+use roadstead_reconcile::{
+    Recorder,
+    recorder::Severity,
+    scope::{Seen, follow},
+};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
@@ -82,6 +83,7 @@ impl Agent {
         let shared = Arc::new(Shared {
             dead_letters: DeadLetters::new(own.clone(), options.dead_letters),
             own,
+            namespaces: options.namespaces,
             hubs,
             tools: Arc::new(tools),
             events,
@@ -155,7 +157,7 @@ async fn supervise(
     let mut beside = JoinSet::new();
     beside.spawn(replay::run(shared.clone(), cancel.clone()));
     beside.spawn(tell(Recorder::new(shared.own.clone(), MANAGER), told));
-    follow(&shared, &cancel, &state).await;
+    triggers(&shared, &cancel, &state).await;
     reporting.cancel();
     while reports.join_next().await.is_some() {}
     state.send_replace(State::Stopped);
@@ -183,32 +185,30 @@ impl Running {
 }
 
 /// Gives each Trigger a runner, and a new one when its spec changes.
-async fn follow(shared: &Arc<Shared>, cancel: &CancellationToken, state: &watch::Sender<State>) {
-    let api: Api<Trigger> = Api::all(shared.own.clone());
-    let mut triggers = watcher(api, watcher::Config::default()).default_backoff().boxed();
+async fn triggers(shared: &Arc<Shared>, cancel: &CancellationToken, state: &watch::Sender<State>) {
+    let mut triggers = follow::<Trigger>(&shared.own, &shared.namespaces);
     let mut running: HashMap<TriggerKey, Running> = HashMap::new();
-    let mut listed: HashSet<TriggerKey> = HashSet::new();
     loop {
         let event = tokio::select! {
             () = cancel.cancelled() => break,
-            event = triggers.try_next() => event,
+            event = triggers.next() => event,
         };
         match event {
-            Ok(Some(watcher::Event::Init)) => listed.clear(),
-            Ok(Some(watcher::Event::InitApply(trigger))) => {
-                listed.insert(key_of(&trigger));
-                apply(shared, &mut running, &trigger, cancel);
-            }
-            Ok(Some(watcher::Event::Apply(trigger))) => apply(shared, &mut running, &trigger, cancel),
-            Ok(Some(watcher::Event::InitDone)) => {
-                let gone: Vec<TriggerKey> = running.keys().filter(|key| !listed.contains(*key)).cloned().collect();
+            Some(Ok(Seen::Listed(listing))) => {
+                let listed: HashSet<TriggerKey> = listing.objects.iter().map(key_of).collect();
+                let gone = |key: &&TriggerKey| listing.covers(&key.0) && !listed.contains(*key);
+                let gone: Vec<TriggerKey> = running.keys().filter(gone).cloned().collect();
                 gone.into_iter().for_each(|key| remove(shared, &mut running, key));
-                state.send_replace(State::Ready);
+                listing.objects.iter().for_each(|trigger| apply(shared, &mut running, trigger, cancel));
+                if listing.complete {
+                    state.send_replace(State::Ready);
+                }
             }
-            Ok(Some(watcher::Event::Delete(trigger))) => remove(shared, &mut running, key_of(&trigger)),
-            Ok(None) => break,
+            Some(Ok(Seen::Applied(trigger))) => apply(shared, &mut running, &trigger, cancel),
+            Some(Ok(Seen::Deleted(trigger))) => remove(shared, &mut running, key_of(&trigger)),
+            None => break,
             // The watcher backs off and goes on; the runners go on meanwhile.
-            Err(error) => tracing::warn!(%error, "Triggers cannot be watched"),
+            Some(Err(error)) => tracing::warn!(%error, "Triggers cannot be watched"),
         }
         running.retain(|_, runner| !(runner.is_ending() && runner.task.is_finished()));
         shared.metrics.triggers(running.values().filter(|runner| !runner.is_ending()).count());

@@ -93,9 +93,11 @@ impl DeadLetters {
         self.changes.subscribe()
     }
 
-    /// Forgets all: a list follows.
-    pub fn clear(&self) {
-        self.with(|index| index.values_mut().for_each(|entry| entry.letters.clear()));
+    /// Forgets all of some namespaces: a list follows.
+    pub fn clear(&self, of: impl Fn(&str) -> bool) {
+        self.with(|index| {
+            index.iter_mut().filter(|(key, _)| of(&key.0)).for_each(|(_, entry)| entry.letters.clear());
+        });
     }
 
     /// A DeadLetter is there. Removes the trigger's oldest ones if there are too many.

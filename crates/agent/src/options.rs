@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use kube::Client;
+use roadstead_reconcile::Namespaces;
 
 use crate::{
     allow::{Ground, Pattern},
@@ -17,6 +18,8 @@ pub struct Options {
     /// The control plane where the triggers live and where they act. Must be allowed to read Triggers, DeadLetters and
     /// Secrets, to write the first two and Events, and to impersonate service accounts.
     pub own: Client,
+    /// The namespaces whose triggers it runs.
+    pub namespaces: Namespaces,
     /// Id of this process in the subscriber's status; random, so that two agents with one identity can be told apart.
     pub instance: String,
     /// Decides where `forward` may send unless `allow_forward` says so.
@@ -45,6 +48,7 @@ impl Options {
         Self {
             hubs: BTreeMap::new(),
             own,
+            namespaces: Namespaces::default(),
             instance: uuid::Uuid::new_v4().to_string(),
             ground,
             allow_forward: Vec::new(),

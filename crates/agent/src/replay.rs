@@ -8,17 +8,17 @@ use std::{
     sync::Arc,
 };
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Preconditions},
-    runtime::{WatchStreamExt, watcher},
 };
 use roadstead_api::{DeadLetter, Trigger, names::ANNOTATION_REPLAY, trigger::DeadLetterStatus};
 use roadstead_reconcile::{
     conditions::{self, Wanted},
     patch,
+    scope::{Seen, follow},
 };
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -37,8 +37,7 @@ const CONCURRENCY: usize = 4;
 
 /// Runs until cancelled.
 pub async fn run(shared: Arc<Shared>, cancel: CancellationToken) {
-    let api: Api<DeadLetter> = Api::all(shared.own.clone());
-    let mut letters = watcher(api, watcher::Config::default()).default_backoff().boxed();
+    let mut letters = follow::<DeadLetter>(&shared.own, &shared.namespaces);
     let mut replays = Replays::default();
     loop {
         let event = tokio::select! {
@@ -47,19 +46,24 @@ pub async fn run(shared: Arc<Shared>, cancel: CancellationToken) {
                 replays.ended(&shared, done.ok());
                 continue;
             }
-            event = letters.try_next() => event,
+            event = letters.next() => event,
         };
         match event {
-            Ok(Some(watcher::Event::Init)) => shared.dead_letters.clear(),
-            Ok(Some(watcher::Event::InitApply(letter) | watcher::Event::Apply(letter))) => {
+            Some(Ok(Seen::Listed(listing))) => {
+                shared.dead_letters.clear(|namespace| listing.covers(namespace));
+                for letter in listing.objects {
+                    shared.dead_letters.there(&letter).await;
+                    replays.consider(&shared, letter);
+                }
+            }
+            Some(Ok(Seen::Applied(letter))) => {
                 shared.dead_letters.there(&letter).await;
                 replays.consider(&shared, letter);
             }
-            Ok(Some(watcher::Event::Delete(letter))) => shared.dead_letters.gone(&letter),
-            Ok(Some(watcher::Event::InitDone)) => {}
-            Ok(None) => break,
+            Some(Ok(Seen::Deleted(letter))) => shared.dead_letters.gone(&letter),
+            None => break,
             // The watcher backs off and goes on.
-            Err(error) => tracing::debug!(%error, "DeadLetters cannot be watched"),
+            Some(Err(error)) => tracing::debug!(%error, "DeadLetters cannot be watched"),
         }
     }
 }

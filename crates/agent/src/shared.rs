@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, Resource};
 use roadstead_api::{Trigger, trigger::HubEndpoint};
+use roadstead_reconcile::Namespaces;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -22,6 +23,8 @@ pub const MANAGER: &str = "roadstead-agent";
 pub struct Shared {
     /// Its own control plane.
     pub own: Client,
+    /// The namespaces whose triggers it runs.
+    pub namespaces: Namespaces,
     /// The hubs by name.
     pub hubs: BTreeMap<String, Arc<Hub>>,
     /// What actions need.

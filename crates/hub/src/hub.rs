@@ -1,30 +1,20 @@
 //! The hub as a whole: started in the order of need, stopped in the order of harm.
 //!
 //! In: a `kube::Client`, the open log, a bound socket. Out: controllers, ingest, gateway and listener as tasks, and a ConfigMap that
-//! tells where the hub is. Nothing is taken before the endpoints are known: until then every URL would look unknown, and a sender
-//! that is told 404 does not come again.
+//! tells where the hub is. The control plane need not be there: everything that asks it tries again until it answers. Until the
+//! endpoints are known, hooks are answered 503, because a sender that is told 404 does not come again; from then on deliveries are
+//! taken whether the control plane is there or not.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams},
-};
+use kube::Client;
 use prometheus_client::registry::Registry as MetricsRegistry;
 use roadstead_kubewire::server::{self, Transport};
 use roadstead_reconcile::{
+    Namespaces,
     recorder::Recorder,
     targets::{Cidr, Targets},
 };
-use serde_json::json;
 use tokio::{net::TcpListener, sync::oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -36,12 +26,9 @@ use crate::{
     listener::PublicRoutes,
     log::Log,
     metrics::{self, Metrics},
+    publish::{self, Published},
+    readiness::Readiness,
 };
-
-/// Namespace of what the hub publishes about itself.
-pub const SYSTEM_NAMESPACE: &str = "roadstead-system";
-/// ConfigMap there with `url` and `ca.crt`, from which subscribers' kubeconfigs are made.
-pub const HUB_CONFIG: &str = "roadstead-hub";
 
 /// How a hub is to run.
 pub struct Options {
@@ -57,23 +44,21 @@ pub struct Options {
     pub trusted_proxies: Vec<Cidr>,
     /// Private addresses that registry checks may reach.
     pub allow_targets: Vec<Cidr>,
+    /// The namespaces whose endpoints and subscribers are served.
+    pub namespaces: Namespaces,
+    /// Where the hub publishes its address; made if it is missing and the hub may.
+    pub system_namespace: String,
 }
 
 /// Why a hub did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
-    /// The control plane refused or did not answer.
-    #[error("the control plane: {0}")]
-    Api(#[from] kube::Error),
     /// The listener's socket.
     #[error("the public listener: {0}")]
     Listener(#[from] std::io::Error),
-    /// The log.
-    #[error("the event log: {0}")]
-    Log(#[from] crate::log::LogError),
-    /// The endpoints could not be taken up in time.
-    #[error("the endpoints were not taken up within {0:?}; the log above says why")]
-    NotSynced(Duration),
+    /// Something was not there in time.
+    #[error("the hub was not complete within {0:?}; the log above says why")]
+    NotComplete(Duration),
 }
 
 /// A running hub.
@@ -81,15 +66,15 @@ pub struct Hub {
     address: SocketAddr,
     stop: CancellationToken,
     tasks: TaskTracker,
-    ready: Arc<AtomicBool>,
+    readiness: Readiness,
 }
 
 impl Hub {
-    /// Starts controllers and listener. Deliveries are taken when this returns.
+    /// Starts controllers and listener; what becomes of them, [`Hub::readiness`] and [`Hub::complete`] tell. Needs a runtime.
     ///
     /// # Errors
-    /// When the control plane can't be reached, or the endpoints can't be taken up within 30 s.
-    pub async fn start(
+    /// When the listener's address can't be read.
+    pub fn start(
         client: Client,
         log: Arc<dyn Log>,
         options: Options,
@@ -97,17 +82,25 @@ impl Hub {
     ) -> Result<Self, HubError> {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
+        let readiness = Readiness::default();
         let address = options.listener.local_addr()?;
         let public_url = options.public_url.trim_end_matches('/').to_string();
-        publish_config(&client, &public_url, &options.ca_pem).await?;
+        let Options { namespaces, .. } = options;
+        let published = Published {
+            namespace: options.system_namespace,
+            url: public_url.clone(),
+            ca_pem: options.ca_pem,
+            served: namespaces.clone(),
+        };
+        tasks.spawn(publish::run(client.clone(), published, readiness.clone(), stop.clone()));
 
         let registry = endpoints::Registry::default();
         let endpoints = Endpoints::default();
         let writer = Writer::start(client.clone(), registry.clone(), stop.clone());
         let (changed, endpoints_changed) = tokio::sync::watch::channel(0);
-        let (synced, is_synced) = oneshot::channel();
         let controller = endpoints::Controller {
             client: client.clone(),
+            namespaces: namespaces.clone(),
             log: log.clone(),
             endpoints: endpoints.clone(),
             registry: registry.clone(),
@@ -116,33 +109,29 @@ impl Hub {
             targets: Targets::new(options.allow_targets),
             changed,
         };
+        let (synced, endpoints_known) = oneshot::channel();
         tasks.spawn(controller.run(synced, stop.clone()));
 
         let (known, presence) = subscribers::Subscribers::new();
         let controller = subscribers::Controller {
             client: client.clone(),
+            namespaces: namespaces.clone(),
             registry: registry.clone(),
             subscribers: known.clone(),
             presence,
             endpoints_changed,
             recorder: Recorder::new(client.clone(), "roadstead-hub"),
         };
-        tasks.spawn(controller.run(stop.clone()));
+        let (synced, subscribers_known) = oneshot::channel();
+        tasks.spawn(controller.run(synced, stop.clone()));
+        tasks.spawn(note(endpoints_known, readiness.clone(), Readiness::endpoints_known));
+        tasks.spawn(note(subscribers_known, readiness.clone(), Readiness::subscribers_known));
 
-        let patience = Duration::from_secs(30);
-        if !matches!(tokio::time::timeout(patience, is_synced).await, Ok(Ok(()))) {
-            stop.cancel();
-            return Err(HubError::NotSynced(patience));
-        }
         metrics::register_log(numbers, log.clone());
         metrics::register_watches(numbers, known.clone());
         let ingest = Ingest::new(endpoints, log.clone(), writer, Metrics::new(numbers));
-        let gateway = gateway::service(&client, log, &registry, &known, stop.clone());
-        let ready = Arc::new(AtomicBool::new(true));
-        let readiness = ready.clone();
-        let routes = PublicRoutes::new(ingest, gateway, options.trusted_proxies, move || {
-            if readiness.load(Ordering::Relaxed) { Ok(()) } else { Err("starting or stopping".into()) }
-        });
+        let gateway = gateway::service(&client, &namespaces, log, &registry, &known, stop.clone());
+        let routes = PublicRoutes::new(ingest, gateway, options.trusted_proxies, readiness.clone());
         let handler = move |request, origin| {
             let routes = routes.clone();
             async move { routes.handle(request, origin).await }
@@ -150,7 +139,7 @@ impl Hub {
         let limits = server::Options { drain: Duration::from_secs(10), ..server::Options::default() };
         tasks.spawn(server::serve(options.listener, options.transport, limits, handler, stop.clone()));
         tasks.close();
-        Ok(Self { address, stop, tasks, ready })
+        Ok(Self { address, stop, tasks, readiness })
     }
 
     /// Where the public listener is bound.
@@ -158,19 +147,23 @@ impl Hub {
         self.address
     }
 
-    /// For whoever asks whether the hub is ready.
-    pub fn readiness(&self) -> Arc<AtomicBool> {
-        self.ready.clone()
+    /// For whoever asks whether the hub is ready; the caller may hold it back until its other parts are up.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
     }
 
-    /// Whether `/readyz` answers 200; the caller may hold readiness back until its other parts are up.
-    pub fn set_ready(&self, ready: bool) {
-        self.ready.store(ready, Ordering::Relaxed);
+    /// Waits until endpoints and subscribers are known and the hub's address is published.
+    ///
+    /// # Errors
+    /// When that takes longer than `patience`.
+    pub async fn complete(&self, patience: Duration) -> Result<(), HubError> {
+        let complete = tokio::time::timeout(patience, self.readiness.complete()).await;
+        complete.map_err(|_| HubError::NotComplete(patience))
     }
 
     /// Stops taking requests, finishes those under way, ends watches; returns when all is done, or after 12 s.
     pub async fn stop(self) {
-        self.set_ready(false);
+        self.readiness.hold(true);
         self.stop.cancel();
         if tokio::time::timeout(Duration::from_secs(12), self.tasks.wait()).await.is_err() {
             tracing::warn!("the hub's tasks did not end within 12 s");
@@ -178,18 +171,9 @@ impl Hub {
     }
 }
 
-/// Publishes what `roadstead subscriber add` needs. Applied, so that two hubs that start at once agree.
-async fn publish_config(client: &Client, url: &str, ca_pem: &str) -> Result<(), kube::Error> {
-    let apply = PatchParams::apply("roadstead-hub").force();
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE}});
-    namespaces.patch(SYSTEM_NAMESPACE, &apply, &Patch::Apply(namespace)).await?;
-    let mut data = json!({"url": url});
-    if !ca_pem.is_empty() {
-        // An empty one would mean that nobody is trusted.
-        data["ca.crt"] = ca_pem.into();
+/// Notes that a part has come up; one that ends before has not.
+async fn note(synced: oneshot::Receiver<()>, readiness: Readiness, come_up: fn(&Readiness)) {
+    if synced.await.is_ok() {
+        come_up(&readiness);
     }
-    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": HUB_CONFIG}, "data": data});
-    maps.patch(HUB_CONFIG, &apply, &Patch::Apply(map)).await.map(drop)
 }

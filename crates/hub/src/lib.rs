@@ -20,9 +20,12 @@ pub mod listener;
 pub mod log;
 pub mod metrics;
 pub mod providers;
+pub mod publish;
+pub mod readiness;
 pub mod registry_api;
 pub mod source;
 pub mod tag_index;
 pub mod verify;
 
 pub use hub::{Hub, HubError, Options};
+pub use readiness::Readiness;

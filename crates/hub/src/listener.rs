@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use roadstead_kubewire::{auth::Origin, body::Body, service::ApiService};
 use roadstead_reconcile::targets::Cidr;
 
-use crate::{ingest::Ingest, source::source};
+use crate::{ingest::Ingest, readiness::Readiness, source::source};
 
 /// Routes requests of the public listener.
 #[derive(Clone)]
@@ -23,18 +23,13 @@ struct Inner {
     ingest: Ingest,
     gateway: ApiService,
     trusted: Vec<Cidr>,
-    ready: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    readiness: Readiness,
 }
 
 impl PublicRoutes {
-    /// Routes to `ingest` and `gateway`; `ready` says why not, if not.
-    pub fn new(
-        ingest: Ingest,
-        gateway: ApiService,
-        trusted: Vec<Cidr>,
-        ready: impl Fn() -> Result<(), String> + Send + Sync + 'static,
-    ) -> Self {
-        Self { inner: Arc::new(Inner { ingest, gateway, trusted, ready: Box::new(ready) }) }
+    /// Routes to `ingest` and `gateway` once each of them can decide; `trusted` are the proxies in front.
+    pub fn new(ingest: Ingest, gateway: ApiService, trusted: Vec<Cidr>, readiness: Readiness) -> Self {
+        Self { inner: Arc::new(Inner { ingest, gateway, trusted, readiness }) }
     }
 
     /// Answers one request.
@@ -42,19 +37,33 @@ impl PublicRoutes {
         let Some(peer) = origin.peer else { return text(StatusCode::BAD_REQUEST, "no peer address") };
         let (sender, secure) = source(peer, origin.secure, request.headers(), &self.inner.trusted);
         let path = request.uri().path();
+        let readiness = &self.inner.readiness;
         if let Some(id) = path.strip_prefix("/hooks/") {
+            if !readiness.knows_endpoints() {
+                return later("the endpoints are not known yet");
+            }
             let id = id.to_string();
             return self.inner.ingest.handle(&id, request, sender).await.map(Body::from);
         }
         if matches!(path, "/readyz" | "/livez" | "/healthz") {
-            return match (self.inner.ready)() {
-                Err(reason) if path == "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, &reason),
+            return match readiness.check() {
+                Err(reason) if path == "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, reason),
                 _ => text(StatusCode::OK, "ok"),
             };
+        }
+        if !readiness.knows_subscribers() {
+            return later("the subscribers are not known yet");
         }
         origin.secure = secure;
         self.inner.gateway.handle(request, origin).await
     }
+}
+
+/// Come again: nothing can be decided yet.
+fn later(reason: &str) -> Response<Body> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, reason);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 fn text(status: StatusCode, text: &str) -> Response<Body> {

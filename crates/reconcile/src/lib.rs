@@ -13,6 +13,7 @@ mod pace;
 pub mod parse;
 pub mod patch;
 pub mod recorder;
+pub mod scope;
 pub mod targets;
 
 pub use backoff::Backoff;
@@ -21,4 +22,5 @@ pub use filter::{Filter, FilterError};
 pub use leader::{Elector, Lead};
 pub use pace::Pace;
 pub use recorder::Recorder;
+pub use scope::Namespaces;
 pub use targets::Targets;

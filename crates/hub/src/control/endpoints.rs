@@ -16,10 +16,6 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{PartialObjectMeta, Patch, PatchParams},
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, Event},
-    },
 };
 use roadstead_api::{
     WebhookEndpoint, WebhookEvent, WebhookEventSpec,
@@ -31,6 +27,7 @@ use roadstead_api::{
 use roadstead_reconcile::{
     filter::{Filter, FilterError},
     parse,
+    scope::{Listing, Namespaces, Seen, follow},
     targets::Targets,
 };
 use serde_json::json;
@@ -138,6 +135,7 @@ fn version(object: &WebhookEndpoint) -> u64 {
 /// What the controller works with.
 pub(crate) struct Controller {
     pub(crate) client: Client,
+    pub(crate) namespaces: Namespaces,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) endpoints: Endpoints,
     pub(crate) registry: Registry,
@@ -153,15 +151,13 @@ pub(crate) struct Controller {
 impl Controller {
     /// Runs until `stop`. `synced` is told once all endpoints that exist at the start are served.
     pub(crate) async fn run(self, synced: tokio::sync::oneshot::Sender<()>, stop: CancellationToken) {
-        let endpoints: Api<WebhookEndpoint> = Api::all(self.client.clone());
+        let mut endpoint_events = follow::<WebhookEndpoint>(&self.client, &self.namespaces);
         // Metadata is enough to know that a Secret changed; its data is read when an endpoint needs it.
-        let secrets: Api<PartialObjectMeta<Secret>> = Api::all(self.client.clone());
-        let mut endpoint_events = watcher::watcher(endpoints, watcher::Config::default()).default_backoff().boxed();
-        let mut secret_events = watcher::watcher(secrets, watcher::Config::default()).default_backoff().boxed();
+        let mut secret_events = follow::<PartialObjectMeta<Secret>>(&self.client, &self.namespaces);
         let mut synced = Some(synced);
-        // Nothing is decided before the first list is complete, nor while a later one is under way: an endpoint that has not
-        // been seen yet must not be taken for one that was deleted.
-        let mut listed = Some(BTreeMap::new());
+        // Nothing is decided before everything was listed once: an endpoint that has not been seen yet must not be taken for one
+        // that was deleted.
+        let mut listed = false;
         let mut dirty: BTreeSet<Key> = BTreeSet::new();
         let mut retry: HashMap<Key, Instant> = HashMap::new();
         loop {
@@ -169,25 +165,17 @@ impl Controller {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(event) = endpoint_events.next() => match event {
-                    Ok(Event::Init) => listed = Some(BTreeMap::new()),
-                    Ok(Event::InitApply(object)) => {
-                        if let Some(listed) = &mut listed {
-                            listed.insert(Key::of(&object), object);
-                        }
+                    Ok(Seen::Listed(listing)) => {
+                        listed |= listing.complete;
+                        dirty.extend(self.registry.write(|observed| replace(observed, listing)));
                     }
-                    Ok(Event::InitDone) => {
-                        let listed = listed.take().unwrap_or_default();
-                        dirty.extend(self.registry.read(|observed| observed.objects.keys().cloned().collect::<Vec<_>>()));
-                        dirty.extend(listed.keys().cloned());
-                        self.registry.write(|observed| observed.objects = listed);
-                    }
-                    Ok(Event::Apply(object)) => {
+                    Ok(Seen::Applied(object)) => {
                         let key = Key::of(&object);
                         if self.registry.write(|observed| note(observed, &key, object)) {
                             dirty.insert(key);
                         }
                     }
-                    Ok(Event::Delete(object)) => {
+                    Ok(Seen::Deleted(object)) => {
                         let key = Key::of(&object);
                         self.registry.write(|observed| observed.objects.remove(&key));
                         dirty.insert(key);
@@ -195,11 +183,8 @@ impl Controller {
                     Err(error) => tracing::warn!(%error, "watching WebhookEndpoints failed; will retry"),
                 },
                 Some(event) = secret_events.next() => match event {
-                    Ok(Event::Apply(secret) | Event::InitApply(secret) | Event::Delete(secret)) => {
-                        let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
-                        dirty.extend(self.users_of(&namespace, &name));
-                    }
-                    Ok(Event::Init | Event::InitDone) => {}
+                    Ok(Seen::Listed(listing)) => listing.objects.iter().for_each(|secret| dirty.extend(self.users_of(secret))),
+                    Ok(Seen::Applied(secret) | Seen::Deleted(secret)) => dirty.extend(self.users_of(&secret)),
                     Err(error) => tracing::warn!(%error, "watching Secrets failed; will retry"),
                 },
                 () = sleep_until(next_retry.unwrap_or_else(Instant::now)), if next_retry.is_some() => {
@@ -207,7 +192,7 @@ impl Controller {
                     dirty.extend(retry.extract_if(|_, at| *at <= now).map(|(key, _)| key));
                 }
             }
-            if listed.is_some() {
+            if !listed {
                 continue;
             }
             let worked = !dirty.is_empty();
@@ -237,7 +222,8 @@ impl Controller {
     }
 
     /// Endpoints that name this Secret.
-    fn users_of(&self, namespace: &str, secret: &str) -> Vec<Key> {
+    fn users_of(&self, secret: &impl ResourceExt) -> Vec<Key> {
+        let (namespace, secret) = (secret.namespace().unwrap_or_default(), secret.name_any());
         self.registry.read(|observed| {
             let names = |object: &WebhookEndpoint| secrets_of(&object.spec).any(|name| name == secret);
             observed
@@ -355,7 +341,7 @@ impl Controller {
         let known: HashSet<String> =
             self.registry.read(|observed| observed.objects.values().filter_map(ResourceExt::uid).collect());
         for stream in self.log.streams() {
-            if !known.contains(&stream.uid) {
+            if self.namespaces.include(&stream.namespace) && !known.contains(&stream.uid) {
                 tracing::info!(endpoint = %format!("{}/{}", stream.namespace, stream.name), "dropping the events of a deleted endpoint");
                 self.log.drop_stream(&stream).await?;
             }
@@ -374,6 +360,23 @@ impl Controller {
         }
         Ok(found)
     }
+}
+
+/// Takes a complete list in place of what was known of its namespaces; gives all keys that either of them has.
+fn replace(observed: &mut Observed, listing: Listing<WebhookEndpoint>) -> BTreeSet<Key> {
+    let mut touched = BTreeSet::new();
+    observed.objects.retain(|key, _| {
+        let covered = listing.covers(&key.namespace);
+        if covered {
+            touched.insert(key.clone());
+        }
+        !covered
+    });
+    for object in listing.objects {
+        touched.insert(Key::of(&object));
+        observed.objects.insert(Key::of(&object), object);
+    }
+    touched
 }
 
 /// Notes an observed object; says whether anything but our own status changed.

@@ -21,18 +21,15 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams},
     core::{Selector, SelectorExt},
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, Event},
-    },
 };
 use roadstead_api::{Subscriber, WebhookEndpoint, subscriber::SubscriberSpec};
 use roadstead_reconcile::{
     conditions::{self, Wanted},
     recorder::{Recorder, Severity},
+    scope::{Namespaces, Seen, follow},
 };
 use serde_json::json;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::endpoints::{Key, Registry};
@@ -202,6 +199,7 @@ fn expiry(token: &roadstead_api::subscriber::TokenHash) -> Result<Option<Timesta
 /// What the controller works with.
 pub(crate) struct Controller {
     pub(crate) client: Client,
+    pub(crate) namespaces: Namespaces,
     pub(crate) registry: Registry,
     pub(crate) subscribers: Subscribers,
     pub(crate) presence: mpsc::Receiver<Presence>,
@@ -210,12 +208,12 @@ pub(crate) struct Controller {
 }
 
 impl Controller {
-    /// Runs until `stop`.
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let api: Api<Subscriber> = Api::all(self.client.clone());
-        let mut events = watcher::watcher(api, watcher::Config::default()).default_backoff().boxed();
+    /// Runs until `stop`. `synced` is told once the tokens of all subscribers that exist at the start are known.
+    pub(crate) async fn run(mut self, synced: oneshot::Sender<()>, stop: CancellationToken) {
+        let mut events = follow::<Subscriber>(&self.client, &self.namespaces);
         let mut objects: BTreeMap<Key, Subscriber> = BTreeMap::new();
-        let mut listed = Some(BTreeMap::new());
+        let mut listed = false;
+        let mut synced = Some(synced);
         let mut missed: BTreeMap<Key, String> = BTreeMap::new();
         let mut scopes: BTreeMap<Key, BTreeSet<Key>> = BTreeMap::new();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
@@ -226,21 +224,19 @@ impl Controller {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(event) = events.next() => match event {
-                    Ok(Event::Init) => listed = Some(BTreeMap::new()),
-                    Ok(Event::InitApply(object)) => {
-                        if let Some(listed) = &mut listed { listed.insert(key_of(&object), object); }
-                    }
-                    Ok(Event::InitDone) => {
-                        objects = listed.take().unwrap_or_default();
+                    Ok(Seen::Listed(listing)) => {
+                        listed |= listing.complete;
+                        objects.retain(|key, _| !listing.covers(&key.namespace));
+                        objects.extend(listing.objects.into_iter().map(|object| (key_of(&object), object)));
                         rebuild = true;
                     }
-                    Ok(Event::Apply(object)) => {
+                    Ok(Seen::Applied(object)) => {
                         let identity = |o: &Subscriber| (o.metadata.uid.clone(), o.metadata.generation);
                         let known = objects.get(&key_of(&object)).map(identity);
                         rebuild = known != Some(identity(&object));
                         objects.insert(key_of(&object), object);
                     }
-                    Ok(Event::Delete(object)) => rebuild = objects.remove(&key_of(&object)).is_some(),
+                    Ok(Seen::Deleted(object)) => rebuild = objects.remove(&key_of(&object)).is_some(),
                     Err(error) => tracing::warn!(%error, "watching Subscribers failed; will retry"),
                 },
                 Ok(()) = self.endpoints_changed.changed() => rebuild = true,
@@ -250,11 +246,14 @@ impl Controller {
                 },
                 _ = heartbeat.tick() => seen.extend(self.connected()),
             }
-            if listed.is_some() {
+            if !listed {
                 continue;
             }
             if rebuild {
                 scopes = self.publish(&objects);
+            }
+            if let Some(synced) = synced.take() {
+                let _ = synced.send(());
             }
             for (key, object) in objects.iter().filter(|(key, _)| rebuild || seen.contains(key)) {
                 let scope = scopes.get(key).cloned().unwrap_or_default();

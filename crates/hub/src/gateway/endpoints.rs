@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::{
+    StreamExt,
+    future::ready,
+    stream::{BoxStream, once, select_all},
+};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client, ResourceExt, api::WatchParams, core::WatchEvent as Change};
 use roadstead_api::WebhookEndpoint;
@@ -12,6 +16,7 @@ use roadstead_kubewire::{
     ApiError, ApiResult, Column, Context, EventKind, Key as ObjectKey, List, ListOptions, Resource, ResourceInfo, Verb,
     WatchEvent, WatchOptions, WatchStream,
 };
+use roadstead_reconcile::Namespaces;
 use serde_json::Map;
 
 use crate::control::{
@@ -24,19 +29,31 @@ use super::auth::shown;
 /// The resource.
 pub(super) struct PermittedEndpoints {
     client: Client,
+    namespaces: Namespaces,
     registry: Registry,
     subscribers: Subscribers,
     info: ResourceInfo,
 }
 
 impl PermittedEndpoints {
-    pub(super) fn new(client: Client, registry: Registry, subscribers: Subscribers) -> Self {
+    pub(super) fn new(
+        client: &Client,
+        namespaces: &Namespaces,
+        registry: &Registry,
+        subscribers: &Subscribers,
+    ) -> Self {
         let info = ResourceInfo {
             verbs: vec![Verb::Get, Verb::List, Verb::Watch],
             subresources: Vec::new(),
             ..info_of(&<WebhookEndpoint as kube::CustomResourceExt>::crd())
         };
-        Self { client, registry, subscribers, info }
+        Self {
+            client: client.clone(),
+            namespaces: namespaces.clone(),
+            registry: registry.clone(),
+            subscribers: subscribers.clone(),
+            info,
+        }
     }
 
     fn scope(&self, cx: &Context) -> BTreeSet<Key> {
@@ -61,7 +78,7 @@ impl Resource for PermittedEndpoints {
     async fn list(&self, cx: &Context, namespace: Option<&str>, options: &ListOptions) -> ApiResult<List> {
         let scope = self.scope(cx);
         // The version is the control plane's own, so that a watch can go on from it.
-        let api = self.api(namespace);
+        let Some(api) = self.apis(namespace).into_iter().next() else { return Ok(List::default()) };
         let all = api.list_metadata(&kube::api::ListParams::default().limit(1)).await.map_err(refused)?;
         let mut objects = Vec::new();
         self.registry.for_each(|key, object| {
@@ -81,14 +98,20 @@ impl Resource for PermittedEndpoints {
             params = params.fields(&format!("metadata.name={name}"));
         }
         let version = if options.resource_version.is_empty() { "0" } else { &options.resource_version };
-        let changes = self.api(namespace).watch(&params, version).await.map_err(refused)?;
+        let mut changes = Vec::new();
+        for api in self.apis(namespace) {
+            changes.push(api.watch(&params, version).await.map_err(refused)?.boxed());
+        }
         let labels = options.labels.clone();
-        Ok(changes
-            .into_stream()
+        let namespace = namespace.map(str::to_string);
+        // Whichever ends first ends all: the client asks again from what it has seen.
+        Ok(ended_by_any(changes)
             .filter_map(move |change| {
                 let event = frame(change, |object| {
                     let key = Key { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
-                    scope.contains(&key) && labels.matches(object.labels())
+                    scope.contains(&key)
+                        && namespace.as_ref().is_none_or(|own| *own == key.namespace)
+                        && labels.matches(object.labels())
                 });
                 async move { event }
             })
@@ -97,12 +120,20 @@ impl Resource for PermittedEndpoints {
 }
 
 impl PermittedEndpoints {
-    fn api(&self, namespace: Option<&str>) -> Api<WebhookEndpoint> {
-        match namespace {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
+    /// The ways to ask the control plane for `namespace`, or for all that the hub knows. In a namespace that it does not know there
+    /// is nothing to see; then any other one tells the version.
+    fn apis(&self, namespace: Option<&str>) -> Vec<Api<WebhookEndpoint>> {
+        match namespace.filter(|namespace| self.namespaces.include(namespace)) {
+            Some(namespace) => vec![Api::namespaced(self.client.clone(), namespace)],
+            None => self.namespaces.apis(&self.client),
         }
     }
+}
+
+/// All streams as one that ends as soon as one of them does.
+fn ended_by_any<T: Send + 'static>(streams: Vec<BoxStream<'static, T>>) -> BoxStream<'static, T> {
+    let streams = streams.into_iter().map(|stream| stream.map(Some).chain(once(ready(None))).boxed());
+    select_all(streams).take_while(|item| ready(item.is_some())).filter_map(ready).boxed()
 }
 
 fn selected(object: &WebhookEndpoint, options: &ListOptions) -> bool {

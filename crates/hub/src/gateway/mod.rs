@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use kube::Client;
 use roadstead_kubewire::{Catalog, service::ApiService};
+use roadstead_reconcile::Namespaces;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -26,6 +27,7 @@ pub use auth::TokenAuthenticator;
 /// Everything that a subscriber can reach.
 pub(crate) fn service(
     client: &Client,
+    namespaces: &Namespaces,
     log: Arc<dyn Log>,
     registry: &Registry,
     subscribers: &Subscribers,
@@ -34,7 +36,7 @@ pub(crate) fn service(
     let scope = auth::scope_of(subscribers.clone());
     let catalog = Catalog::new(vec![
         Arc::new(events::ScopedEvents::new(EventsResource::scoped(log, scope), subscribers.clone())),
-        Arc::new(endpoints::PermittedEndpoints::new(client.clone(), registry.clone(), subscribers.clone())),
+        Arc::new(endpoints::PermittedEndpoints::new(client, namespaces, registry, subscribers)),
         Arc::new(own::OwnSubscriber::new(client.clone(), subscribers.clone())),
     ]);
     let authenticator = Arc::new(TokenAuthenticator::new(subscribers.clone()));

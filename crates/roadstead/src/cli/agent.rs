@@ -37,6 +37,8 @@ pub struct Args {
     /// Let triggers act in other namespaces than their own.
     #[arg(long)]
     allow_cross_namespace: bool,
+    #[command(flatten)]
+    watched: roles::Watched,
     /// Form of the log on stderr.
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -73,6 +75,7 @@ async fn serve(args: Args) -> Result<()> {
     }
     let options = Options {
         hubs,
+        namespaces: args.watched.namespaces(),
         allow_forward: args.allow_forward,
         allow_cross_namespace: args.allow_cross_namespace,
         ..Options::new(own, ground)

@@ -1,6 +1,6 @@
 //! `roadstead hub`: the hub alone, beside a control plane that is there already.
 
-use std::{net::SocketAddr, path::PathBuf, sync::atomic::Ordering, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use roadstead_hub::Hub;
@@ -51,6 +51,10 @@ pub struct Args {
     /// else 0].
     #[arg(long, value_name = "DURATION", value_parser = roles::duration)]
     drain_delay: Option<Duration>,
+    #[command(flatten)]
+    watched: roles::Watched,
+    #[command(flatten)]
+    system: roles::System,
     /// Form of the log on stderr.
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -88,14 +92,16 @@ async fn serve(args: Args) -> Result<()> {
         public_url: args.public_url,
         trusted_proxies: args.trusted_proxies,
         allow_targets: args.allow_targets,
+        namespaces: args.watched.namespaces(),
+        system_namespace: args.system.namespace(),
     };
-    let hub = Hub::start(client, log.clone(), options, &mut metrics).await.context("the hub")?;
-    eprintln!("the hub takes deliveries on {}", hub.address());
+    let hub = Hub::start(client, log.clone(), options, &mut metrics).context("the hub")?;
+    eprintln!("the hub listens on {}", hub.address());
     let ready = hub.readiness();
-    let probes = admin::Probes::ready(move || ready.load(Ordering::Relaxed));
+    let probes = admin::Probes::ready(move || ready.check().is_ok());
     admin::serve(admin_listener, metrics, probes, stop.clone());
     roles::until_told_to_stop(async move {
-        hub.set_ready(false);
+        hub.readiness().hold(true);
         tokio::time::sleep(drain_delay).await;
         hub.stop().await;
         stop.cancel();

@@ -10,6 +10,7 @@ mod change;
 mod completion;
 mod config;
 mod connect;
+mod crds;
 mod demo;
 mod election;
 mod failure;
@@ -60,6 +61,8 @@ enum Verb {
     Backup(backup::BackupArgs),
     /// Make a data directory from a backup.
     Restore(backup::RestoreArgs),
+    /// Print the CustomResourceDefinitions that a Kubernetes cluster needs.
+    Crds(crds::Args),
     /// Show which control plane is used, and why.
     Config(config::Args),
     /// Print a completion script for a shell.
@@ -84,6 +87,7 @@ impl Verb {
             | Verb::Operator(_)
             | Verb::Demo(_)
             | Verb::Restore(_)
+            | Verb::Crds(_)
             | Verb::Completion(_) => None,
         }
     }
@@ -120,6 +124,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Hook(args) => client(hook::run(args)),
         Verb::Subscriber(args) => client(subscriber::run(args)),
         Verb::Trigger(args) => client(trigger::run(args)),
+        Verb::Crds(args) => crds::run(&args),
         Verb::Config(args) => config::run(args),
         Verb::Completion(args) => completion::run(&args),
         Verb::Version(args) => client(version::run(args)),

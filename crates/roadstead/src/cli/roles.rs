@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use kube::{Client, Config, config::KubeConfigOptions};
+use roadstead_hub::publish::SYSTEM_NAMESPACE;
+use roadstead_reconcile::Namespaces;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     runtime::Runtime,
@@ -16,6 +18,50 @@ use tokio::{
 };
 
 use super::connect;
+
+/// Where Kubernetes tells a pod its namespace.
+const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// Flag of roles that may be confined to some namespaces.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Watched {
+    /// Namespace to work in; repeatable [default: all]. A role that is told its namespaces needs rights in these alone.
+    #[arg(long = "watch-namespace", value_name = "NAME", value_parser = namespace)]
+    watch_namespaces: Vec<String>,
+}
+
+impl Watched {
+    /// The namespaces.
+    pub fn namespaces(&self) -> Namespaces {
+        Namespaces::of(self.watch_namespaces.iter().cloned())
+    }
+}
+
+/// Flag of roles that keep something of their own on the control plane.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct System {
+    /// Namespace of what this role keeps about itself [default: the pod's own, else roadstead-system].
+    #[arg(long = "system-namespace", value_name = "NAME", value_parser = namespace)]
+    system_namespace: Option<String>,
+}
+
+impl System {
+    /// The namespace.
+    pub fn namespace(&self) -> String {
+        let own = || std::fs::read_to_string(OWN_NAMESPACE).ok().and_then(|text| namespace(text.trim()).ok());
+        self.system_namespace.clone().or_else(own).unwrap_or_else(|| SYSTEM_NAMESPACE.into())
+    }
+}
+
+/// The name of a namespace, as an argument: a DNS label. An empty one would mean all of them.
+pub fn namespace(text: &str) -> Result<String, String> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let fits = (1..=63).contains(&text.len()) && text.bytes().all(inner);
+    if !fits || text.starts_with('-') || text.ends_with('-') {
+        return Err("a namespace's name has 1 to 63 lower-case letters, digits and inner hyphens".into());
+    }
+    Ok(text.to_string())
+}
 
 /// A runtime over all cores, with as many open files as the system allows: every watch is a socket, and many systems begin
 /// with 1,024 for the sake of programs that are older than that.
@@ -94,4 +140,25 @@ pub async fn until_told_to_stop(stopping: impl Future<Output = ()>) -> Result<()
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_namespaces_are_labels() {
+        for good in ["a", "team-b", "0", &"x".repeat(63)] {
+            assert_eq!(namespace(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "-a", "a-", "A", "a.b", "a/b", "a b", &"x".repeat(64)] {
+            assert!(namespace(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_wins() {
+        let said = System { system_namespace: Some("ours".into()) };
+        assert_eq!(said.namespace(), "ours");
+    }
 }

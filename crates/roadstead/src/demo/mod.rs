@@ -21,7 +21,10 @@ use roadstead_api::{
 use serde_json::{Value, json};
 
 use crate::{
-    cli::subscriber::{kubeconfig::Hub, token},
+    cli::subscriber::{
+        kubeconfig::{Hub, Place},
+        token,
+    },
     platform::Platform,
 };
 
@@ -45,7 +48,7 @@ pub async fn play(platform: &Platform, dir: &Path) -> Result<Vec<Edge>> {
     time.say(Who::Hub, "WebhookEndpoint default/shop is ready; its URL goes into the repository's webhook settings:");
     time.more(&url);
 
-    let hub = Hub::find(&client).await?;
+    let hub = Hub::find(&client, "default", &Place::default()).await?;
     let forward = subscribe(&client, &hub, "edge-1").await?;
     let annotate = subscribe(&client, &hub, "edge-2").await?;
     let first = Edge::start("edge-1", &dir.join("edge-1"), &forward, Action::Forward, &time).await?;

@@ -15,7 +15,8 @@ mod data_dir;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -26,9 +27,10 @@ use roadstead_hub::{
     events::EventsResource,
     log::{self, LocalLog},
     metrics::on_commit,
+    publish::SYSTEM_NAMESPACE,
 };
 use roadstead_kubewire::server::Transport;
-use roadstead_reconcile::targets::Cidr;
+use roadstead_reconcile::{Namespaces, targets::Cidr};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -91,6 +93,9 @@ impl Options {
     }
 }
 
+/// How long the hub may take to read what is in the control plane beside it.
+const HUB_PATIENCE: Duration = Duration::from_secs(30);
+
 /// A running platform.
 pub struct Platform {
     addresses: Addresses,
@@ -138,9 +143,12 @@ impl Platform {
             public_url,
             trusted_proxies: options.trusted_proxies.clone(),
             allow_targets: allowed_targets(&options, addresses.hub),
+            namespaces: Namespaces::default(),
+            system_namespace: SYSTEM_NAMESPACE.into(),
         };
-        let hub = Hub::start(plane.client(), log.clone(), hub_options, &mut metrics).await.context("the hub")?;
-        hub.set_ready(false);
+        let hub = Hub::start(plane.client(), log.clone(), hub_options, &mut metrics).context("the hub")?;
+        hub.readiness().hold(true);
+        hub.complete(HUB_PATIENCE).await?;
         let agent_options = roadstead_agent::Options {
             hubs: [("main".to_string(), HubAccess::Client { client: plane.client(), identity: None })].into(),
             allow_forward: options.allow_forward,
@@ -150,10 +158,10 @@ impl Platform {
 
         plane.serve(listeners.api)?;
         let ready = hub.readiness();
-        let probes = admin::Probes::ready(move || ready.load(Ordering::Relaxed));
+        let probes = admin::Probes::ready(move || ready.check().is_ok());
         admin::serve(listeners.admin, metrics, probes, stop.clone());
         apps::serve(listeners.http, listeners.https, tls, &stop);
-        hub.set_ready(true);
+        hub.readiness().hold(false);
         addresses.write(data_dir.path())?;
         Ok(Self { addresses, plane, log, hub, agent, stop })
     }
@@ -175,7 +183,7 @@ impl Platform {
 
     /// Stops everything in the reverse order; what was acknowledged is on disk.
     pub async fn stop(self) {
-        self.hub.set_ready(false);
+        self.hub.readiness().hold(true);
         Addresses::remove(self.plane.data_dir());
         self.agent.shutdown().await;
         self.hub.stop().await;

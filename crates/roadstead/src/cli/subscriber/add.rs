@@ -9,7 +9,7 @@ use kube::Api;
 use roadstead_api::subscriber::EndpointRef;
 use roadstead_api::{Subscriber, SubscriberSpec};
 
-use super::kubeconfig::{self, Hub};
+use super::kubeconfig::{self, Hub, Place};
 use super::token;
 use crate::cli::change::{Change, Patience, Progress, duration, readiness};
 use crate::cli::connect::Plane;
@@ -30,6 +30,8 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     expires_in: Option<Duration>,
     #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
     change: Change,
     #[command(flatten)]
     patience: Patience,
@@ -41,7 +43,7 @@ pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
     if args.endpoints.is_empty() && args.selector.is_none() {
         bail!("say what {} may watch: --endpoint NAME or --selector KEY=VALUE", args.name);
     }
-    let hub = Hub::find(&plane.client).await?;
+    let hub = Hub::find(&plane.client, &plane.namespace, &args.place).await?;
     let token = token::new()?;
     let spec = SubscriberSpec {
         endpoints: args.endpoints,

@@ -8,7 +8,7 @@ use kube::Api;
 use roadstead_api::Subscriber;
 
 use super::add::known;
-use super::kubeconfig::{self, Hub};
+use super::kubeconfig::{self, Hub, Place};
 use super::token;
 use crate::cli::change::{Change, Patience, duration, modify};
 use crate::cli::connect::Plane;
@@ -26,6 +26,8 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     expires_in: Option<Duration>,
     #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
     change: Change,
     #[command(flatten)]
     patience: Patience,
@@ -34,7 +36,7 @@ pub struct Args {
 /// Adds a token, limits the others, and prints the new kubeconfig.
 pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
     kubeconfig::check(output)?;
-    let hub = Hub::find(&plane.client).await?;
+    let hub = Hub::find(&plane.client, &plane.namespace, &args.place).await?;
     let token = token::new()?;
     let now = Timestamp::now();
     let new = token::hash(&token, now, args.expires_in);
