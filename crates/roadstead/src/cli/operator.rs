@@ -22,9 +22,8 @@ pub struct Args {
     /// Kubeconfig of the cluster; default: $KUBECONFIG, then the cluster that this runs in.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// Namespace of what the operator keeps for itself [default: the pod's own, else roadstead-system].
-    #[arg(long, value_name = "NAME")]
-    system_namespace: Option<String>,
+    #[command(flatten)]
+    system: roles::System,
     /// Metrics and health.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7081")]
     admin_listen: SocketAddr,
@@ -46,7 +45,7 @@ async fn serve(args: Args) -> Result<()> {
     let mut metrics = prometheus_client::registry::Registry::default();
     let listener = platform::bind("--admin-listen", args.admin_listen).await?;
     let client = roles::client(args.kubeconfig.as_deref()).await?;
-    let namespace = roles::system_namespace(args.system_namespace);
+    let namespace = args.system.namespace();
     let controllers = operator::controllers(&client, &mut metrics);
     let working = controllers.clone();
     let work = move |lead| run_all(working.clone(), lead);

@@ -89,13 +89,6 @@ pub fn in_cluster(kubeconfig: Option<&Path>) -> bool {
     !named && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
-/// The namespace that a pod of ours runs in; elsewhere `roadstead-system`.
-pub fn system_namespace(said: Option<String>) -> String {
-    let own = || std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok();
-    let own = said.or_else(own).map(|name| name.trim().to_string()).filter(|name| !name.is_empty());
-    own.unwrap_or_else(|| "roadstead-system".into())
-}
-
 /// A client of the control plane in `kubeconfig`; else of `$KUBECONFIG`, else of the cluster that this runs in, else of the user's
 /// own kubeconfig.
 pub async fn client(kubeconfig: Option<&Path>) -> Result<Client> {
