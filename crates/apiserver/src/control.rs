@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     authn::{FixedToken, ServiceAccounts, Tokens, jwt::SigningKey},
-    authz::{Rbac, keeper},
+    authz::{Rbac, index::GROUP, keeper},
     builtin,
     crd::{Crds, hooks::Definitions},
     gc::Collector,
@@ -59,6 +59,8 @@ impl Control {
                 names: NameRule::of(&info.group, &info.plural),
                 counts_generation: info.group == "apps" || info.group == "apiextensions.k8s.io",
                 blind_update: true,
+                update_creates: matches!(&*info.group, GROUP | "coordination.k8s.io")
+                    || matches!(&*info.plural, "services" | "events"),
                 scale: scales.then(scale::Paths::workload),
                 hooks,
                 info,

@@ -26,6 +26,7 @@ pub struct BuiltIn {
 enum Own {
     Nothing,
     Namespace,
+    Service,
     ServiceAccount(Tokens),
     Rbac(Rbac),
 }
@@ -35,6 +36,7 @@ impl BuiltIn {
     pub fn new(kind: builtin::Kind, rbac: &Rbac, tokens: &Tokens) -> Self {
         let own = match (kind.info.group.as_str(), kind.info.plural.as_str()) {
             ("", "namespaces") => Own::Namespace,
+            ("", "services") => Own::Service,
             ("", "serviceaccounts") => Own::ServiceAccount(tokens.clone()),
             (GROUP, _) => Own::Rbac(rbac.clone()),
             _ => Own::Nothing,
@@ -56,6 +58,10 @@ impl BuiltIn {
 
 #[async_trait]
 impl Hooks for BuiltIn {
+    fn blank(&self) -> Value {
+        (self.kind.blank)()
+    }
+
     fn default(&self, object: &mut Value) {
         (self.kind.default)(object);
         if let Own::Rbac(_) = self.own {
@@ -66,6 +72,7 @@ impl Hooks for BuiltIn {
     fn admit(&self, cx: &Context, new: &mut Value, old: Option<&Value>, sub: Option<&str>) -> ApiResult<()> {
         match &self.own {
             Own::Namespace if sub.is_none() => rules::complete(new, old),
+            Own::Service if sub.is_none() => builtin::addresses(new, old),
             // An invalid one is refused as such, which tells its author more.
             Own::Rbac(rbac) if self.own_causes(new, old).is_empty() => {
                 rbac.check_write(&cx.user, self.plural(), old, new)?;

@@ -132,6 +132,11 @@ impl Key {
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }
+
+    /// The namespace, if the kind has any.
+    pub fn namespace_or_none(&self) -> Option<&str> {
+        Some(self.namespace.as_str()).filter(|namespace| !namespace.is_empty())
+    }
 }
 
 /// Who asks, and what is told back beside the answer.

@@ -56,7 +56,16 @@ impl View {
         let metadata = list_metadata(&list);
         let (kind, version) = (info.list_kind.as_str(), info.api_version());
         let (head, items): (Value, Vec<Bytes>) = match self {
-            View::Plain => (json!({"kind": kind, "apiVersion": version, "metadata": metadata}), list.items),
+            // As kube-apiserver does: items of built-in kinds do not repeat what the list says.
+            View::Plain if info.strategic_merge => {
+                let items = list.items.iter().map(|item| without_type(item, &version, &info.kind)).collect();
+                (json!({"kind": kind, "apiVersion": version, "metadata": metadata}), items)
+            }
+            View::Plain => {
+                let mut metadata = metadata;
+                metadata.entry("continue").or_insert_with(|| "".into());
+                (json!({"kind": kind, "apiVersion": version, "metadata": metadata}), list.items)
+            }
             View::Metadata => (
                 json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}),
                 list.items.iter().map(|item| partial_metadata(item).into()).collect(),
@@ -126,6 +135,15 @@ fn list_metadata(list: &List) -> Map<String, Value> {
         }
     }
     metadata
+}
+
+/// A serialised object without the apiVersion and kind that it begins with, if these are the given ones.
+fn without_type(object: &Bytes, version: &str, kind: &str) -> Bytes {
+    let start = format!("{{\"apiVersion\":\"{version}\",\"kind\":\"{kind}\",");
+    match object.strip_prefix(start.as_bytes()) {
+        Some(rest) => [b"{", rest].concat().into(),
+        None => object.clone(),
+    }
 }
 
 /// The metadata of a serialised object as a PartialObjectMetadata.
@@ -222,6 +240,13 @@ mod tests {
         assert_eq!((&table["kind"], &table["metadata"]), (&json!("Table"), &metadata));
         assert_eq!(table["columnDefinitions"][0]["format"], "name");
         assert_eq!((&table["rows"][1]["cells"][0], &table["rows"][1]["object"]["spec"]), (&json!("b"), &json!({})));
+    }
+
+    #[test]
+    fn items_of_built_in_kinds_do_not_repeat_their_type() {
+        let item = Bytes::from_static(br#"{"apiVersion":"v1","kind":"Secret","metadata":{}}"#);
+        assert_eq!(without_type(&item, "v1", "Secret"), &br#"{"metadata":{}}"#[..]);
+        assert_eq!(without_type(&item, "v2", "Secret"), item);
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Request {
     pub api_version: String,
     /// `status` is a subresource of the kind, so a write of the object itself does not reach it.
     pub status_apart: bool,
+    /// The fields of an object before anybody has written one; `null`: none.
+    pub blank: Value,
     /// The time of the write, for `managedFields`.
     pub now: Timestamp,
 }
@@ -93,7 +95,7 @@ fn apply_once(
     let types = Types::new(schema);
     // Not yet without name and uid: they keep `metadata` in place when all else in it goes.
     let set = restrict(check(applied, request, types)?, request);
-    let empty = json!({"apiVersion": applied["apiVersion"], "kind": applied["kind"], "metadata": {}});
+    let empty = blank(applied, request);
     let before = without_managed(live.unwrap_or(&empty));
     let mut managed = live.map(Managed::of).unwrap_or_default();
     if managed.0.is_empty() && live.is_some() {
@@ -138,7 +140,7 @@ fn apply_once(
 pub fn track_update(live: Option<&Value>, new: &mut Value, request: &Request, schema: &Schema) {
     let types = Types::new(schema);
     let mut managed = live_or_new(live, new, request);
-    let empty = json!({"apiVersion": new["apiVersion"], "kind": new["kind"], "metadata": {}});
+    let empty = blank(new, request);
     let before = without_managed(live.unwrap_or(&empty));
     let after = without_managed(new);
     if live.is_none() || !managed.0.is_empty() {
@@ -235,6 +237,15 @@ fn check(applied: &Value, request: &Request, types: Types<'_>) -> ApiResult<Set>
             errors.join(", ")
         ))
     })
+}
+
+/// The object before anybody has written one.
+fn blank(object: &Value, request: &Request) -> Value {
+    let mut blank = json!({"apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": {}});
+    for (name, value) in request.blank.as_object().into_iter().flatten() {
+        blank[name] = value.clone();
+    }
+    blank
 }
 
 fn manager(name: &str, operation: Operation, request: &Request) -> Manager {

@@ -13,6 +13,7 @@ fn request(manager: &str) -> Request {
         subresource: String::new(),
         api_version: "example.com/v1".into(),
         status_apart: false,
+        blank: Value::Null,
         now: "2026-11-20T09:00:00Z".parse().unwrap(),
     }
 }

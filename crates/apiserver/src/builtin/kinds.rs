@@ -3,7 +3,7 @@
 use roadstead_kubewire::{Column, ResourceInfo, Subresource, Verb, error::Cause};
 use serde_json::Value;
 
-use super::{Kind, cells, defaults, definitions, rules};
+use super::{Kind, blank, cells, defaults, definitions, rules};
 
 const ALL: [Verb; 8] =
     [Verb::Create, Verb::Delete, Verb::DeleteCollection, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch];
@@ -28,6 +28,7 @@ fn kind(group: &str, schema_name: &str, plural: &str, namespaced: bool) -> Kind 
             strategic_merge: true,
             ..ResourceInfo::default()
         },
+        blank: || Value::Null,
         default: |_| {},
         validate: |_, _| Vec::new(),
         cells: None,
@@ -90,6 +91,11 @@ impl Kind {
 
     fn cells(mut self, cells: fn(&Value) -> Vec<Value>) -> Self {
         self.cells = Some(cells);
+        self
+    }
+
+    fn blank(mut self, blank: fn() -> Value) -> Self {
+        self.blank = blank;
         self
     }
 
@@ -183,11 +189,13 @@ fn core() -> Vec<Kind> {
                 ("+Selector", "string", ".spec.selector"),
             ])
             .selectable(&[".spec.clusterIP", ".spec.type"])
+            .blank(blank::service)
             .default(defaults::service)
             .validate(rules::service)
             .cells(cells::service),
         kind("coordination.k8s.io", "api.coordination.v1.Lease", "leases", true)
             .columns(&[("Holder", "string", ".spec.holderIdentity"), AGE])
+            .blank(blank::spec)
             .validate(rules::lease),
     ]
 }
@@ -208,6 +216,7 @@ fn workloads() -> Vec<Kind> {
                 images,
                 selector,
             ])
+            .blank(blank::deployment)
             .default(defaults::deployment)
             .validate(rules::deployment)
             .cells(cells::deployment),
@@ -216,6 +225,7 @@ fn workloads() -> Vec<Kind> {
             .in_all()
             .status()
             .columns(&[("Ready", "string", ".status.readyReplicas"), AGE, names, images])
+            .blank(blank::stateful_set)
             .default(defaults::stateful_set)
             .validate(rules::stateful_set)
             .cells(cells::stateful_set),
@@ -235,6 +245,7 @@ fn workloads() -> Vec<Kind> {
                 images,
                 selector,
             ])
+            .blank(blank::daemon_set)
             .default(defaults::daemon_set)
             .validate(rules::daemon_set)
             .cells(cells::daemon_set),
@@ -256,8 +267,8 @@ fn rbac() -> Vec<Kind> {
         .cells(cells::role_binding)
     };
     vec![
-        kind("Role", "roles", true).columns(&[CREATED]),
-        kind("ClusterRole", "clusterroles", false).columns(&[CREATED]),
+        kind("Role", "roles", true).columns(&[CREATED]).blank(blank::role),
+        kind("ClusterRole", "clusterroles", false).columns(&[CREATED]).blank(blank::role),
         binding(kind("RoleBinding", "rolebindings", true)),
         binding(kind("ClusterRoleBinding", "clusterrolebindings", false)),
     ]
@@ -266,7 +277,7 @@ fn rbac() -> Vec<Kind> {
 fn extensions() -> Vec<Kind> {
     let definition = "apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
     let crd = kind("apiextensions.k8s.io", definition, "customresourcedefinitions", false);
-    vec![crd.short(&["crd", "crds"]).status().columns(&[CREATED])]
+    vec![crd.short(&["crd", "crds"]).status().columns(&[CREATED]).blank(blank::definition)]
 }
 
 /// The kinds that are only asked.

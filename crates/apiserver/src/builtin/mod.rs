@@ -4,6 +4,7 @@
 //! schemas do not say is here, kind by kind, as pure functions over JSON: defaults, validation beyond the schema, and what
 //! `kubectl get` shows ([`resources`]).
 
+mod blank;
 mod cells;
 mod defaults;
 mod kinds;
@@ -24,6 +25,8 @@ use crate::schema::{Schema, SchemaError};
 pub struct Kind {
     /// For discovery, routing and printing. `schema_name` names its schema among [`definitions`].
     pub info: ResourceInfo,
+    /// The fields that kube-apiserver's Go types always have, written or not; `null`: none beside metadata.
+    pub blank: fn() -> Value,
     /// Fills in what kube-apiserver fills in. Runs after decoding and before validation; idempotent.
     pub default: fn(&mut Value),
     /// What is wrong beyond the schema; `old` is the present object when this is an update.
@@ -66,6 +69,11 @@ pub fn schema(name: &str) -> Result<Arc<Schema>, SchemaError> {
 /// The kinds that are stored like any other: all built-in ones except the reviews, which only answer a question.
 pub fn resources() -> Vec<Kind> {
     kinds::stored()
+}
+
+/// Completes the address fields of a Service: what was settled stays, and each is there in its old and its new form.
+pub fn addresses(service: &mut Value, old: Option<&Value>) {
+    defaults::addresses(service, old);
 }
 
 /// The kinds that are only created and never stored: authentication and authorization reviews. Their handlers are elsewhere.

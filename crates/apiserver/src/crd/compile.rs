@@ -88,6 +88,7 @@ fn kind(crd: &Value, version: &Value, closing: bool) -> Result<Kind, SchemaError
         names: NameRule::Subdomain,
         counts_generation: true,
         blind_update: false,
+        update_creates: false,
         scale: version.pointer("/subresources/scale").map(scale_paths),
         hooks: Box::new(Custom { closing }),
         info,

@@ -28,6 +28,10 @@ pub struct Definitions {
 
 #[async_trait]
 impl Hooks for Definitions {
+    fn blank(&self) -> Value {
+        (self.table.blank)()
+    }
+
     fn default(&self, crd: &mut Value) {
         (self.table.default)(crd);
         complete(crd);

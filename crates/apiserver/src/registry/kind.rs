@@ -12,6 +12,12 @@ use crate::{builtin, schema::Schema, store::ResourceName};
 /// Behaviour of one kind that is not common to all. Every default does nothing.
 #[async_trait]
 pub trait Hooks: Send + Sync + 'static {
+    /// The fields that an object has before anybody has written one: kube-apiserver's Go types always have these, so nobody
+    /// who writes into them brings them into being.
+    fn blank(&self) -> Value {
+        Value::Null
+    }
+
     /// Fills in what is absent, after the schema's defaults.
     fn default(&self, _object: &mut Value) {}
 
@@ -88,6 +94,8 @@ pub struct Kind {
     pub counts_generation: bool,
     /// Whether an update without resourceVersion overwrites whatever is there. Custom resources refuse it.
     pub blind_update: bool,
+    /// Whether an update of what is not there creates it.
+    pub update_creates: bool,
     /// Where the numbers of its `scale` subresource are, if it has one.
     pub scale: Option<Paths>,
     /// The kind's own behaviour.

@@ -64,6 +64,7 @@ fn request(kind: &Kind, sub: Option<&str>, options: &WriteOptions) -> apply::Req
         subresource: sub.unwrap_or_default().into(),
         api_version: kind.info.api_version(),
         status_apart: kind.has_status(),
+        blank: kind.hooks.blank(),
         now: Timestamp::now(),
     }
 }

@@ -40,6 +40,7 @@ pub(crate) fn thing() -> Kind {
         names: NameRule::Subdomain,
         counts_generation: true,
         blind_update: false,
+        update_creates: false,
         scale: Some(scale::Paths::workload()),
         hooks: Box::new(Plain),
     }

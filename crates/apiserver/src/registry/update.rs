@@ -41,7 +41,8 @@ pub fn addressed(kind: &Kind, key: &Key, live: &Value, sent: &mut Value) -> ApiR
                 "metadata.resourceVersion",
                 "Invalid value: 0: must be specified for an update",
             );
-            Err(ApiError::invalid(group, &kind.info.kind, &key.name, vec![cause]))
+            // Of the resource, not the kind: so kube-apiserver words it.
+            Err(ApiError::invalid(group, plural, &key.name, vec![cause]))
         }
         version if version != meta::text(live, "resourceVersion") => Err(stale(kind, &key.name)),
         _ => Ok(()),

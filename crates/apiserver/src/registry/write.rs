@@ -75,7 +75,12 @@ impl Registry {
     ) -> ApiResult<Written> {
         let sent = mechanics::decode(&self.kind, payload, options, cx)?;
         for _ in 0..ATTEMPTS {
-            let live = self.find(key)?;
+            let live = match self.find(key) {
+                Err(_) if self.kind.update_creates && sub.is_none() => {
+                    return self.create_by_update(cx, key, sent, options).await;
+                }
+                live => live?,
+            };
             let before = self.value(&live)?;
             let mut sent = sent.clone();
             let insists = !meta::text(&sent, "resourceVersion").is_empty();
@@ -126,6 +131,41 @@ impl Registry {
         Err(update::stale(&self.kind, &key.name))
     }
 
+    /// An update of what does not exist, of a kind that is created by it.
+    async fn create_by_update(
+        &self,
+        cx: &Context,
+        key: &Key,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> ApiResult<Written> {
+        let wanted = meta::text(&object, "uid");
+        if !wanted.is_empty() {
+            let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: ");
+            return Err(ApiError::conflict(&self.kind.info.group, &self.kind.info.plural, &key.name, &why));
+        }
+        meta::set(&mut object, "resourceVersion", None);
+        self.stamp_for(key, &mut object)?;
+        self.insert(cx, key.namespace_or_none(), object, options, false).await
+    }
+
+    /// Stamps a new object whose name is in the path.
+    fn stamp_for(&self, key: &Key, object: &mut Value) -> ApiResult<()> {
+        let uid = uuid::Uuid::new_v4().to_string();
+        create::stamp(&self.kind, key.namespace_or_none(), object, &uid, Timestamp::now())?;
+        match meta::text(object, "name") {
+            "" => meta::set(object, "name", Some(key.name.clone().into())),
+            name if name != key.name => {
+                return Err(ApiError::bad_request(format!(
+                    "the name of the object ({name}) does not match the name on the URL ({})",
+                    key.name
+                )));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Server-side apply of what does not exist yet.
     async fn apply_new(
         &self,
@@ -135,19 +175,8 @@ impl Registry {
         options: &WriteOptions,
     ) -> ApiResult<Written> {
         let mut object = patch.to(&self.kind, None, None, options, cx)?;
-        let namespace = Some(key.namespace.as_str()).filter(|namespace| !namespace.is_empty());
-        create::stamp(&self.kind, namespace, &mut object, &uuid::Uuid::new_v4().to_string(), Timestamp::now())?;
-        match meta::text(&object, "name") {
-            "" => meta::set(&mut object, "name", Some(key.name.clone().into())),
-            name if name != key.name => {
-                return Err(ApiError::bad_request(format!(
-                    "the name of the object ({name}) does not match the name on the URL ({})",
-                    key.name
-                )));
-            }
-            _ => {}
-        }
-        self.insert(cx, namespace, object, options, true).await
+        self.stamp_for(key, &mut object)?;
+        self.insert(cx, key.namespace_or_none(), object, options, true).await
     }
 
     /// Writes `new` over `live`; with nothing changed writes nothing, and with nothing holding it any more deletes it.

@@ -362,6 +362,7 @@ fn the_deepest_bodies_fit_on_a_small_stack() {
             subresource: String::new(),
             api_version: "x/v1".into(),
             status_apart: false,
+            blank: Value::Null,
             now: "2026-11-20T09:00:00Z".parse().unwrap(),
         };
         let applied = crate::apply::apply(Some(&value), &value, &request, &schema).unwrap();

@@ -10,7 +10,7 @@ mod workload;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
-pub(super) use service::service;
+pub(super) use service::{addresses, service};
 pub(super) use workload::{daemon_set, deployment, stateful_set};
 
 /// Sets a field that is absent or null; an empty text counts as absent.

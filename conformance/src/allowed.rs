@@ -1,0 +1,98 @@
+//! The intended differences: the only ones that a run does not report. Each has its reason.
+//!
+//! `docs/conformance.md` carries the same list; a test keeps the two together.
+
+use crate::{
+    compare::Difference,
+    normalise::Answer,
+    operation::{Operation, Target},
+};
+
+/// One intended difference.
+pub struct Allowed {
+    /// What is different, in a few words.
+    pub what: &'static str,
+    /// Why it is meant to be.
+    pub why: &'static str,
+    /// Whether a difference is of this kind.
+    applies: fn(&Case<'_>) -> bool,
+}
+
+/// A difference and where it was found.
+struct Case<'a> {
+    operation: &'a Operation,
+    real: &'a Answer,
+    embedded: &'a Answer,
+    difference: &'a Difference,
+}
+
+impl Case<'_> {
+    fn path(&self) -> &str {
+        &self.difference.path
+    }
+
+    /// Whether both sides refuse, and for the same machine-readable reason.
+    fn both_refuse(&self) -> bool {
+        let reason = |answer: &Answer| answer.body.get("reason").cloned();
+        self.real.code >= 400 && self.real.code == self.embedded.code && reason(self.real) == reason(self.embedded)
+    }
+}
+
+/// The list.
+pub const ALLOWED: &[Allowed] = &[
+    Allowed {
+        what: "the wording of 400 BadRequest",
+        why: "it quotes Go's parsers and type names, which tell a user nothing that ours do not; code and reason are the same",
+        applies: |case| case.both_refuse() && case.real.code == 400 && case.path() == "body.message",
+    },
+    Allowed {
+        what: "an update of the status of a Service that does not exist",
+        why: "the real server tries to create it through its status and answers 422; here it is 404",
+        applies: |case| {
+            let target = Target::of(&case.operation.path);
+            let codes = (case.real.code, case.embedded.code);
+            case.operation.method == "PUT"
+                && target.plural == "services"
+                && target.sub == "status"
+                && codes == (422, 404)
+        },
+    },
+    Allowed {
+        what: "the wording of a failed precondition on an object that does not exist",
+        why: "it quotes the key in etcd",
+        applies: |case| {
+            let message = case.real.body["message"].as_str().unwrap_or_default();
+            message.contains("StorageError: invalid object") && case.both_refuse() && case.path() == "body.message"
+        },
+    },
+];
+
+/// Why a difference is meant to be, if it is.
+pub fn reason(
+    operation: &Operation,
+    real: &Answer,
+    embedded: &Answer,
+    difference: &Difference,
+) -> Option<&'static str> {
+    let case = Case { operation, real, embedded, difference };
+    ALLOWED.iter().find(|allowed| (allowed.applies)(&case)).map(|allowed| allowed.why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_has_the_same_list() {
+        let manual = include_str!("../../docs/conformance.md");
+        let rows: Vec<&str> =
+            manual.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| --")).collect();
+        for allowed in ALLOWED {
+            let row = format!("| {} | {} |", allowed.what, allowed.why);
+            assert!(rows.contains(&row.as_str()), "docs/conformance.md lacks: {row}");
+        }
+        let listed = manual.lines().skip_while(|line| !line.starts_with("## Intended differences"));
+        let listed = listed.skip(1).take_while(|line| !line.starts_with("## ")).filter(|line| line.starts_with("| "));
+        assert_eq!(listed.count(), ALLOWED.len() + 2, "the manual lists what is no longer allowed");
+    }
+}
