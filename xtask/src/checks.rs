@@ -29,7 +29,8 @@ pub fn test(arguments: &[String]) -> Result<()> {
     })
 }
 
-fn target_directory() -> PathBuf {
+/// Where cargo builds to.
+pub fn target_directory() -> PathBuf {
     root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 

@@ -2,7 +2,9 @@
 
 mod checks;
 mod cluster;
+mod e2e;
 mod fuzz;
+mod interrupt;
 mod kubectl;
 mod openapi;
 mod step;
@@ -36,6 +38,8 @@ enum Xtask {
     /// A real Kubernetes for tests, on this machine.
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Run the end-to-end tests, and compare random operations, on a real Kubernetes.
+    E2e(e2e::E2e),
     /// Build and run the benchmarks.
     Bench {
         /// Arguments for the benchmark program.
@@ -80,6 +84,7 @@ fn run_command(command: Xtask) -> Result<()> {
             checks::deny()
         }
         Xtask::Cluster(command) => cluster::run(command),
+        Xtask::E2e(e2e) => e2e::run(&e2e),
         Xtask::Bench { arguments } => {
             step("build roadstead", || run(cargo().args(["build", "--release", "-p", "roadstead"])))?;
             step("bench", || run(cargo().args(["run", "--release", "-p", "roadstead-bench", "--"]).args(&arguments)))

@@ -36,7 +36,9 @@ use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 
 use self::api::Api;
+pub use self::down::down;
 use self::state::Layout;
+pub use self::up::up;
 use crate::{kubectl, tools};
 
 /// Where the API server listens for a cluster with a node: an address of this machine alone, which pods reach too.
@@ -108,11 +110,11 @@ pub enum Format {
 pub fn run(command: Command) -> Result<()> {
     match command {
         Command::Up { options, which } => {
-            let up = up::up(&options, &which)?;
-            println!("export KUBECONFIG='{}'", up.display());
+            let kubeconfig = up(&options, &which)?;
+            println!("export KUBECONFIG='{}'", kubeconfig.display());
             Ok(())
         }
-        Command::Down { wipe, which } => down::down(wipe, &which),
+        Command::Down { wipe, which } => down(wipe, &which),
         Command::Status { output, which } => status::status(output, &which),
     }
 }
