@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long an interrupted command may take to end.
@@ -70,16 +70,14 @@ impl Interrupt {
     }
 }
 
-/// Ends a process group, politely at first.
+/// Ends a process group: politely at first, and whoever of it outlives the command is killed.
 fn end(child: &mut Child) -> Result<()> {
     let Some(group) = Pid::from_raw(i32::try_from(child.id())?) else { return Ok(()) };
-    // The child is not yet waited for, so its number is still its own. An error means that the group is gone.
-    kill_process_group(group, Signal::INT).ok();
+    // The child is waited for last, so that the group's number stays its own. An error means that nobody is left in it.
+    kill_process_group(group, Signal::TERM).ok();
     let told = Instant::now();
-    while told.elapsed() < GRACE {
-        if child.try_wait()?.is_some() {
-            return Ok(());
-        }
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    while told.elapsed() < GRACE && waitid(WaitId::Pid(group), look)?.is_none() {
         std::thread::sleep(PAUSE);
     }
     kill_process_group(group, Signal::KILL).ok();
@@ -96,7 +94,11 @@ mod tests {
         let told = Interrupt(Arc::new(AtomicBool::new(false)));
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pid");
-        let script = format!("sleep 600 & echo $! > {0}.new; mv {0}.new {0}; wait", file.display());
+        // A shell makes what it starts in the background deaf to Ctrl-C; this one is deaf to SIGTERM too.
+        let script = format!(
+            "(trap '' TERM; exec sleep 600) >/dev/null 2>&1 & echo $! > {0}.new; mv {0}.new {0}; wait",
+            file.display()
+        );
         let (waiter, interrupt) = (file.clone(), told.clone());
         let interrupter = std::thread::spawn(move || {
             let started = Instant::now();
