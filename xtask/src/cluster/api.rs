@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::state::write_private;
 use crate::step::output;
 
 /// A cluster and the kubectl to ask it with.
@@ -35,6 +36,13 @@ impl Api {
     pub fn raw(&self, path: &str) -> Result<Value> {
         let text = self.output(&["get", "--raw", path])?;
         serde_json::from_str(&text).with_context(|| format!("{path} answers no JSON"))
+    }
+
+    /// Applies an object server-side; `file` keeps what was applied, for who wonders.
+    pub fn apply(&self, object: &Value, file: &std::path::Path) -> Result<()> {
+        write_private(file, &serde_json::to_string_pretty(object)?)?;
+        let file = file.display().to_string();
+        self.output(&["apply", "--server-side", "--force-conflicts", "--field-manager=xtask", "-f", &file]).map(drop)
     }
 
     /// `kubectl wait KIND REST`, e.g. `wait("deployment", "web --for=condition=Available", limit)`.

@@ -36,10 +36,9 @@ pub enum Probe {
         /// URL of the server, which the kubeconfig's authority vouches for.
         server: String,
         /// The path.
-        path: &'static str,
+        path: String,
     },
     /// A command succeeds.
-    #[cfg_attr(not(test), expect(dead_code, reason = "asked by the parts of a node"))]
     Command {
         /// The program.
         program: PathBuf,

@@ -9,8 +9,8 @@ use super::{NODE_ADDRESS, SERVICE_RANGE};
 
 /// How long a part of the control plane may take to be ready on a slow machine.
 const READY: Duration = Duration::from_secs(120);
-/// What the API server and others have a port for.
-pub const PORTS: [&str; 5] = ["etcd", "etcd-peer", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+/// What has a port on the loopback address.
+pub const PORTS: [&str; 4] = ["etcd", "etcd-peer", "kube-controller-manager", "kube-scheduler"];
 /// The programs, in the order in which they start.
 pub const PROGRAMS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 /// Controllers that would wait for a cloud, or hand out address ranges that the node's network doesn't take from them.
@@ -30,7 +30,7 @@ pub fn server(settings: &Settings) -> String {
 /// All of it, in the order in which it starts.
 pub fn components(layout: &Layout, settings: &Settings) -> [Component; 4] {
     let local = |port: &str| format!("https://127.0.0.1:{}", settings.port(port));
-    let part = |name: &'static str, address: String, arguments: Vec<String>, kubeconfig, path| Component {
+    let part = |name: &'static str, address: String, arguments: Vec<String>, kubeconfig, path: &str| Component {
         version: settings.versions.get(name).cloned().unwrap_or_default(),
         program: Program {
             name,
@@ -38,7 +38,7 @@ pub fn components(layout: &Layout, settings: &Settings) -> [Component; 4] {
             arguments,
             environment: vec![],
         },
-        probe: Probe::Http { server: address.clone(), path, kubeconfig },
+        probe: Probe::Http { server: address.clone(), path: path.into(), kubeconfig },
         limit: READY,
         address,
     };
@@ -172,7 +172,7 @@ mod tests {
 
     fn rendered(node: bool, fsync: bool) -> Vec<Component> {
         let mut settings = Settings::new(node, fsync);
-        for (port, name) in (7000..).zip(PORTS) {
+        for (port, name) in (7000..).zip(["kube-apiserver"].into_iter().chain(PORTS)) {
             settings.ports.insert(name.into(), port);
         }
         components(&Layout::new("/state".into()), &settings).into()
@@ -202,7 +202,7 @@ mod tests {
     fn with_a_node_the_api_is_where_pods_reach_it() {
         let with = &rendered(true, true)[1];
         assert!(has(with, "--advertise-address=10.200.0.1") && !has(with, "--endpoint-reconciler-type=none"));
-        assert_eq!(with.address, "https://10.200.0.1:7002");
+        assert_eq!(with.address, "https://10.200.0.1:7000");
         assert!(has(&rendered(false, true)[1], "--endpoint-reconciler-type=none"));
     }
 

@@ -38,6 +38,17 @@ pub const KUBERNETES: Module = Module {
     ],
 };
 
+/// What a node has beside them: CoreDNS, and what is in the images.
+pub const NODE: Module = Module {
+    directory: "node",
+    main: "github.com/coredns/coredns",
+    programs: &[
+        ("coredns", "./coredns", "github.com/coredns/coredns"),
+        ("pause", "./pause", "github.com/coredns/coredns"),
+        ("hello", "./hello", "github.com/coredns/coredns"),
+    ],
+};
+
 /// A program that was built.
 pub struct Built {
     /// Where it is.
@@ -93,17 +104,30 @@ impl Module {
 
     /// `kubernetes-v1.34.4-0123456789ab`.
     fn key(&self, go_mod: &str, flags: &str) -> Result<String> {
-        let mut files: Vec<PathBuf> = fs::read_dir(self.source())?.flatten().map(|entry| entry.path()).collect();
+        let mut files = files_below(&self.source())?;
         files.sort();
         let mut parts = vec![flags.as_bytes().to_vec()];
-        for file in files.iter().filter(|file| file.is_file()) {
+        for file in &files {
             parts.push(fs::read(file)?);
         }
         Ok(format!("{}-{}-{}", self.directory, required(go_mod, self.main)?, hash(&parts)))
     }
 }
 
-/// The first half of the SHA-256 over all parts with their lengths, in hexadecimal digits.
+fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(files_below(&path)?);
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+/// The first twelve digits of the SHA-256 over all parts with their lengths, in hexadecimal.
 fn hash(parts: &[Vec<u8>]) -> String {
     let mut digest = Digest::new(&SHA256);
     for part in parts {
@@ -202,7 +226,7 @@ mod tests {
 
     #[test]
     fn what_is_checked_in_can_be_used() {
-        for module in [&KUBERNETES, &super::super::gateway::CRDS] {
+        for module in [&KUBERNETES, &NODE, &super::super::gateway::CRDS] {
             let go_mod = module.go_mod().unwrap();
             let key = module.key(&go_mod, "").unwrap();
             assert!(key.starts_with(&format!("{}-v", module.directory)), "{key}");

@@ -1,4 +1,4 @@
-//! A real Kubernetes for tests: `cargo xtask cluster up|down|status`.
+//! A real Kubernetes for tests: `cargo xtask cluster up|down|status|load|check`.
 //!
 //! `up` builds Kubernetes and etcd from their Go modules (once), makes certificates, starts the processes on free ports and waits
 //! until each is ready; done twice it changes nothing. `down` ends exactly those processes. Everything of a cluster is in one
@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `up`, `down`, `status` | the commands |
 //! | `control_plane` | command lines (pure) |
+//! | `node`, `image`, `check` | kubelet and what it needs; images of one program; whether pods run |
 //! | `golang` | building programs from Go modules |
 //! | `pki`, `kubeconfig` | certificates and who uses them |
 //! | `process`, `component` | processes that outlive the command; whether they are ready |
@@ -15,13 +16,16 @@
 //! | `api`, `external`, `gateway` | a running cluster, anybody's too; Gateway API on it |
 
 mod api;
+mod check;
 mod component;
 mod control_plane;
 mod down;
 mod external;
 mod gateway;
 mod golang;
+mod image;
 mod kubeconfig;
+mod node;
 mod pki;
 mod ports;
 mod process;
@@ -30,15 +34,17 @@ mod status;
 mod up;
 mod wait;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 
 use self::api::Api;
+use self::component::Component;
 pub use self::down::down;
-use self::state::Layout;
+use self::state::{Layout, Settings};
 pub use self::up::up;
+use crate::step::step;
 use crate::{kubectl, tools};
 
 /// Where the API server listens for a cluster with a node: an address of this machine alone, which pods reach too.
@@ -65,6 +71,19 @@ pub enum Command {
         #[command(flatten)]
         which: Which,
     },
+    /// Import an image archive into the node; pods use it with `imagePullPolicy: Never`.
+    Load {
+        /// As written by `docker save`, or an OCI layout in a tar.
+        #[arg(value_name = "IMAGE.tar")]
+        archive: PathBuf,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Check that pods run on the node: a Deployment, and a Service by its name.
+    Check {
+        #[command(flatten)]
+        which: Which,
+    },
     /// Show each process: pid, age, version, whether it is ready, where it listens.
     Status {
         /// How to show it.
@@ -78,6 +97,9 @@ pub enum Command {
 /// How `up` brings it up.
 #[derive(Args, Clone, Debug, Default)]
 pub struct UpOptions {
+    /// With a node, so that pods run: kubelet, containerd, kube-proxy and CoreDNS. Needs root.
+    #[arg(long)]
+    pub node: bool,
     /// Let etcd answer before its data is on disk: faster, and lost with the machine.
     #[arg(long)]
     pub unsafe_no_fsync: bool,
@@ -115,8 +137,31 @@ pub fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Down { wipe, which } => down(wipe, &which),
+        Command::Load { archive, which } => load(&archive, &which),
+        Command::Check { which } => check::check(&which),
         Command::Status { output, which } => status::status(output, &which),
     }
+}
+
+fn load(archive: &Path, which: &Which) -> Result<()> {
+    let layout = which.layout()?;
+    match Settings::load(&layout)? {
+        Some(settings) if settings.node && which.kubeconfig.is_none() => {
+            step("load", || node::load(&layout, &settings, &std::path::absolute(archive)?))
+        }
+        _ => {
+            bail!("images are loaded into the node of a cluster made by `cargo xtask cluster up --node`: there is none")
+        }
+    }
+}
+
+/// All processes of a cluster, in the order in which they start.
+fn components(layout: &Layout, settings: &Settings) -> Vec<Component> {
+    let mut all = Vec::from(control_plane::components(layout, settings));
+    if settings.node {
+        all.extend(node::components(layout, settings));
+    }
+    all
 }
 
 impl Which {

@@ -133,16 +133,28 @@ fn write_record(layout: &Layout, name: &str, record: &Record) -> Result<()> {
     write_private(&layout.record(name), &serde_json::to_string(record)?)
 }
 
-/// A process of this program with the cluster's directory in its arguments.
-fn unrecorded(program: &Path, root: &Path) -> Option<Record> {
+/// Kills a process; says whether it was gone already.
+pub fn kill(pid: i32) -> Result<bool> {
+    let Some(record) = Record::of(pid) else { return Ok(true) };
+    record.signal(Signal::KILL)?;
+    Ok(false)
+}
+
+/// The processes of a program with a cluster's directory in their arguments.
+pub fn of_program(program: &Path, root: &Path) -> Vec<i32> {
     let ours = format!("{}/", root.display());
-    let pids = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(|pid| {
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let mut words = command.split(|byte| *byte == 0).map(String::from_utf8_lossy);
         words.next().is_some_and(|first| OsStr::new(&*first) == program) && words.any(|word| word.contains(&ours))
     })
-    .find_map(Record::of)
+    .collect()
+}
+
+fn unrecorded(program: &Path, root: &Path) -> Option<Record> {
+    of_program(program, root).into_iter().find_map(Record::of)
 }
 
 fn boot() -> String {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::component::Report;
 use super::state::Settings;
-use super::{Format, Which, control_plane, external};
+use super::{Format, Which, external};
 
 /// Shows it on stdout. Fails if something is not ready, so that scripts can ask.
 pub fn status(format: Format, which: &Which) -> Result<()> {
@@ -18,7 +18,7 @@ pub fn status(format: Format, which: &Which) -> Result<()> {
     let Some(settings) = Settings::load(&layout)? else {
         anyhow::bail!("there is no cluster in {}: `cargo xtask cluster up` makes one", layout.root().display());
     };
-    let components = control_plane::components(&layout, &settings);
+    let components = super::components(&layout, &settings);
     let reports: Vec<Report> = components.iter().map(|component| component.report(&layout, &api.kubectl)).collect();
     let version = settings.versions.get("kube-apiserver").map(String::as_str).unwrap_or_default();
     show(format, version, &reports, &api.kubeconfig.display().to_string())?;

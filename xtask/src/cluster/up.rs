@@ -1,6 +1,6 @@
 //! `cluster up`: build, certificates, processes, in this order, each step doing only what is missing.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +8,10 @@ use anyhow::{Context, Result, bail};
 
 use super::api::Api;
 use super::state::{Layout, Settings};
-use super::{UpOptions, Which, control_plane, external, gateway, golang, kubeconfig, pki, ports, process, wait};
+use super::{
+    NODE_ADDRESS, UpOptions, Which, control_plane, external, gateway, golang, kubeconfig, node, pki, ports, process,
+    wait,
+};
 use crate::step::step;
 use crate::tools;
 
@@ -32,6 +35,9 @@ pub fn up(options: &UpOptions, which: &Which) -> Result<PathBuf> {
         if step(&title, || component.up(&layout, &api.kubectl))? {
             started.push(component.program.name);
         }
+    }
+    if settings.node {
+        started.extend(node::up(&layout, &settings, &api)?);
     }
     if !gateway::installed(&api) {
         step("Gateway API", || gateway::install(&api))?;
@@ -62,35 +68,61 @@ fn existing(options: &UpOptions, api: Api) -> Result<PathBuf> {
 fn settings(options: &UpOptions, layout: &Layout) -> Result<Settings> {
     let kept = Settings::load(layout)?;
     let running = |kept: &Settings| {
-        let mut names = control_plane::PROGRAMS.iter();
+        let mut names = control_plane::PROGRAMS.iter().chain(&node::PROGRAMS);
         names.any(|name| process::find(layout, name, kept.programs.get(*name).map(PathBuf::as_path)).is_some())
     };
     if let Some(kept) = &kept
         && running(kept)
     {
+        if kept.node != options.node {
+            bail!(
+                "the cluster runs {} a node: take it down first to change that",
+                if kept.node { "with" } else { "without" }
+            );
+        }
         if kept.fsync == options.unsafe_no_fsync {
             bail!("the cluster runs with fsync={}: take it down first to change that", kept.fsync);
         }
         return Ok(kept.clone());
     }
     let cache = tools::cache_directory()?;
-    let mut settings = Settings::new(false, !options.unsafe_no_fsync);
+    let mut settings = Settings::new(options.node, !options.unsafe_no_fsync);
     for name in control_plane::PROGRAMS {
         let built = golang::KUBERNETES.provide(&cache, name)?;
         settings.versions.insert(name.into(), built.version);
         settings.programs.insert(name.into(), built.path);
     }
     let known = kept.map(|kept| kept.ports).unwrap_or_default();
-    let ip: IpAddr = "127.0.0.1".parse()?;
-    settings.ports = ports::choose(ip, &control_plane::PORTS, &known)?;
+    if settings.node {
+        // What is to be undone is known before it is done.
+        settings.save(layout)?;
+        node::prepare(layout, &mut settings, &cache)?;
+    }
+    for (ip, names) in listeners(settings.node) {
+        settings.ports.extend(ports::choose(ip.parse()?, &names, &known)?);
+    }
     settings.save(layout)?;
     Ok(settings)
+}
+
+/// Who needs a port, by address.
+fn listeners(node: bool) -> BTreeMap<&'static str, Vec<&'static str>> {
+    let mut all = BTreeMap::from([("127.0.0.1", Vec::from(control_plane::PORTS))]);
+    all.entry(control_plane::address(node)).or_default().push("kube-apiserver");
+    if node {
+        all.entry("127.0.0.1").or_default().extend(node::LOCAL_PORTS);
+        all.entry(NODE_ADDRESS).or_default().extend(node::NODE_PORTS);
+    }
+    all
 }
 
 fn kubeconfigs(layout: &Layout, settings: &Settings) -> Result<()> {
     let server = control_plane::server(settings);
     for client in ["admin", "controller-manager", "scheduler"] {
         kubeconfig::write(layout, client, "ca", &server)?;
+    }
+    if settings.node {
+        node::configure(layout, settings, &server)?;
     }
     kubeconfig::write(layout, "etcd", "etcd-ca", &format!("https://127.0.0.1:{}", settings.port("etcd")))?;
     Ok(())
