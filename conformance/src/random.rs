@@ -36,6 +36,11 @@ impl Random {
         &from[self.below(from.len())]
     }
 
+    /// One of several words.
+    pub fn word(&mut self, from: &[&'static str]) -> &'static str {
+        from[self.below(from.len())]
+    }
+
     /// One of several, each as often as its weight says.
     pub fn weighted<T: Copy>(&mut self, from: &[(usize, T)]) -> T {
         let mut rest = self.below(from.iter().map(|(weight, _)| weight).sum());

@@ -1,7 +1,14 @@
 //! Families of operations, one file each: each makes one operation, or a few that belong together, at a time.
 
 pub mod crud;
+pub mod definitions;
+pub mod deletion;
+pub mod dry_runs;
+pub mod invalid;
+pub mod lists;
 pub mod patches;
+pub mod scaling;
+pub mod watches;
 
 use serde_json::{Value, json};
 
@@ -28,9 +35,16 @@ pub struct Family {
 }
 
 /// All families.
-pub const FAMILIES: [Family; 2] = [
+pub const FAMILIES: [Family; 9] = [
     Family { name: "crud", weight: 3, mixed: 0, make: crud::make },
     Family { name: "patches", weight: 6, mixed: 30, make: patches::make },
+    Family { name: "scaling", weight: 2, mixed: 20, make: scaling::make },
+    Family { name: "deletion", weight: 2, mixed: 5, make: deletion::make },
+    Family { name: "lists", weight: 3, mixed: 20, make: lists::make },
+    Family { name: "watches", weight: 1, mixed: 0, make: watches::make },
+    Family { name: "invalid", weight: 5, mixed: 30, make: invalid::make },
+    Family { name: "definitions", weight: 3, mixed: 0, make: definitions::make },
+    Family { name: "dry-runs", weight: 3, mixed: 30, make: dry_runs::make },
 ];
 
 /// An object that operations are about: a kind, a namespace, a name.

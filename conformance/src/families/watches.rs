@@ -1,0 +1,43 @@
+//! Watches: from older versions, with selectors, with the initial events, with bookmarks; the stream is compared.
+
+use super::{Subject, patches};
+use crate::{
+    kinds::kind,
+    operation::{Mode, Operation},
+    random::Random,
+};
+
+/// The next operations: some writes, then what a watch tells of them.
+pub fn make(random: &mut Random) -> Vec<Operation> {
+    let subject = Subject { namespace: "ns0", ..Subject::of(kind(random.word(&["configmaps", "widgets"])), random) };
+    let mut operations = vec![Operation::get(subject.collection())];
+    for _ in 0..random.below(6) {
+        let subject = Subject { namespace: "ns0", ..Subject::of(subject.kind, random) };
+        let write = match random.below(4) {
+            0..2 => subject.create(random),
+            2 => Operation::patch(subject.path(), "merge-patch+json", patches::part(subject, random)),
+            _ => Operation::delete(subject.path()),
+        };
+        operations.push(write);
+    }
+    let parameters = *random.pick(&[
+        "resourceVersion=${list}",
+        "resourceVersion=${list}",
+        "resourceVersion=${list}&labelSelector=app%3Dweb",
+        "resourceVersion=${list}&labelSelector=app!%3Dweb",
+        "resourceVersion=${list}&fieldSelector=metadata.name%3Da",
+        "resourceVersion=0",
+        "",
+        "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true",
+        "sendInitialEvents=true",
+        "sendInitialEvents=false&resourceVersion=${list}&resourceVersionMatch=NotOlderThan",
+        "resourceVersion=x",
+        "resourceVersion=${list}&resourceVersionMatch=Exact",
+        "resourceVersion=${list}&limit=1",
+        "resourceVersion=${list}&labelSelector=a+in+(",
+        "fieldSelector=spec.nothing%3D1",
+    ]);
+    let watch = Operation::get(subject.collection()).with("watch=true").with("timeoutSeconds=1").with(parameters);
+    operations.push(Operation { mode: Mode::Stream, ..watch });
+    operations
+}
