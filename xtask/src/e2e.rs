@@ -24,6 +24,9 @@ pub struct E2e {
     /// A cluster that is there already, instead of one that is brought up for this run.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    /// With a node in the cluster, so that pods run. Needs root.
+    #[arg(long, conflicts_with = "kubeconfig")]
+    node: bool,
     /// How many random operations are compared with the embedded control plane; 0 leaves that out.
     #[arg(long, default_value_t = OPERATIONS)]
     operations: u32,
@@ -52,7 +55,7 @@ pub fn run(e2e: &E2e) -> Result<()> {
     let which = Which { state: Some(directory.join(name)), ..Which::default() };
     // Old data makes the first seconds different, so each run starts from nothing; nothing here must outlast the machine.
     step("clear away what an earlier run left", || cluster::down(true, &which))?;
-    let options = UpOptions { unsafe_no_fsync: true, ..UpOptions::default() };
+    let options = UpOptions { node: e2e.node, unsafe_no_fsync: true, ..UpOptions::default() };
     let result = step("cluster up", || cluster::up(&options, &which))
         .and_then(|kubeconfig| tests(e2e, &tools, &kubeconfig, &interrupt));
     let down = step("cluster down", || cluster::down(true, &which));

@@ -94,9 +94,10 @@ fn settings(options: &UpOptions, layout: &Layout) -> Result<Settings> {
     }
     let known = kept.map(|kept| kept.ports).unwrap_or_default();
     if settings.node {
-        // What is to be undone is known before it is done.
+        node::provide(&mut settings, &cache)?;
+        // How to undo it is known before it is done.
         settings.save(layout)?;
-        node::prepare(layout, &mut settings, &cache)?;
+        node::prepare(layout, &settings)?;
     }
     for (ip, names) in listeners(settings.node) {
         settings.ports.extend(ports::choose(ip.parse()?, &names, &known)?);

@@ -46,8 +46,8 @@ pub const LOCAL_PORTS: [&str; 3] = ["kube-proxy", "kube-proxy-metrics", "dns-rea
 /// The programs, in the order in which they start.
 pub const PROGRAMS: [&str; 4] = ["containerd", "kubelet", "kube-proxy", "coredns"];
 
-/// Provides the programs, notes them in the settings, and prepares the host.
-pub fn prepare(layout: &Layout, settings: &mut Settings, cache: &Path) -> Result<()> {
+/// Provides the programs, and notes them in the settings.
+pub fn provide(settings: &mut Settings, cache: &Path) -> Result<()> {
     if output(Command::new("id").arg("-u"))? != "0" {
         bail!("a node needs root: containers, network and mounts are the kernel's");
     }
@@ -72,7 +72,12 @@ pub fn prepare(layout: &Layout, settings: &mut Settings, cache: &Path) -> Result
             note(name, built.version, built.path);
         }
     }
-    step("host", || host::claim(layout, &packages))
+    Ok(())
+}
+
+/// Prepares this machine.
+pub fn prepare(layout: &Layout, settings: &Settings) -> Result<()> {
+    step("host", || host::claim(layout, &packages(settings)))
 }
 
 /// Writes what the node's processes read.
