@@ -21,15 +21,15 @@ pub struct Api {
 
 impl Api {
     /// A kubectl that talks to this cluster whatever the environment says.
-    pub fn command(&self) -> Command {
+    fn command(&self) -> Command {
         let mut command = Command::new(&self.kubectl);
-        command.env_remove("KUBECONFIG").arg("--kubeconfig").arg(&self.kubeconfig).arg("--request-timeout=30s");
+        command.env_remove("KUBECONFIG").arg("--kubeconfig").arg(&self.kubeconfig);
         command
     }
 
-    /// What a command says.
+    /// What a command says that is one request.
     pub fn output(&self, arguments: &[&str]) -> Result<String> {
-        output(self.command().args(arguments))
+        output(self.command().arg("--request-timeout=30s").args(arguments))
     }
 
     /// What a path of the API server answers.
@@ -47,9 +47,8 @@ impl Api {
 
     /// `kubectl wait KIND REST`, e.g. `wait("deployment", "web --for=condition=Available", limit)`.
     pub fn wait(&self, kind: &str, rest: &str, limit: Duration) -> Result<()> {
-        let mut command = Command::new(&self.kubectl);
-        command.env_remove("KUBECONFIG").arg("--kubeconfig").arg(&self.kubeconfig).args(["wait", kind]);
-        command.args(rest.split(' ')).arg(format!("--timeout={}s", limit.as_secs()));
+        let mut command = self.command();
+        command.args(["wait", kind]).args(rest.split(' ')).arg(format!("--timeout={}s", limit.as_secs()));
         output(&mut command).map(drop)
     }
 }

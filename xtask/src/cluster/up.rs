@@ -139,3 +139,22 @@ fn first_objects(layout: &Layout, api: &Api) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_listener_has_one_address() {
+        let names = |node: bool| listeners(node).into_values().flatten().collect::<Vec<_>>();
+        assert_eq!(listeners(false).keys().collect::<Vec<_>>(), [&"127.0.0.1"]);
+        assert_eq!(listeners(true)[NODE_ADDRESS], ["kube-apiserver", "kubelet", "dns"]);
+        for node in [false, true] {
+            let all = names(node);
+            let mut once = all.clone();
+            once.sort_unstable();
+            once.dedup();
+            assert_eq!(once.len(), all.len(), "{all:?}");
+        }
+    }
+}
