@@ -13,21 +13,24 @@ use kube::ResourceExt;
 use prometheus_client::registry::Registry;
 use roadstead_api::Trigger;
 use roadstead_reconcile::{
-    Recorder,
+    Lead, Recorder,
     recorder::Severity,
     scope::{Seen, follow},
 };
 use tokio::{
     sync::{mpsc, watch},
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::AbortOnDropHandle,
+};
 
 use crate::{
     actions::{Tools, forward},
     allow::Allowed,
     dead_letters::{DeadLetters, TriggerKey},
-    hub::{AccessError, Hub, report},
+    hub::{AccessError, Hub, HubAccess, report},
     kinds::Kinds,
     metrics::{Metrics, TriggerLabels},
     options::Options,
@@ -65,12 +68,20 @@ impl Agent {
     pub async fn start(options: Options, registry: &mut Registry, cancel: CancellationToken) -> Result<Handle, Error> {
         let metrics = Metrics::default();
         metrics.register(registry);
-        let mut hubs = BTreeMap::new();
-        for (name, access) in options.hubs {
-            let hub = Hub::open(&name, access).await;
-            let hub = hub.map_err(|source| Error::Hub { hub: name.clone(), source: Box::new(source) })?;
-            hubs.insert(name, Arc::new(hub));
-        }
+        Self::lead(options, metrics, Lead::unelected(cancel)).await
+    }
+
+    /// Whether the hubs can be used, as far as that can be told without asking them. Errors: a kubeconfig cannot be read.
+    pub async fn check(hubs: BTreeMap<String, HubAccess>) -> Result<(), Error> {
+        open(hubs).await.map(drop)
+    }
+
+    /// Starts an agent for as long as `lead` lasts. When that is lost, everything ends at once: no action begins, what is under
+    /// way is abandoned, no position is written. When it is asked to stop, the agent stops as with [`Handle::shutdown`].
+    ///
+    /// Errors: as those of [`start`](Self::start).
+    pub async fn lead(options: Options, metrics: Metrics, lead: Lead) -> Result<Handle, Error> {
+        let hubs = open(options.hubs).await?;
         let own = options.own;
         let tools = Tools {
             own: own.clone(),
@@ -92,12 +103,30 @@ impl Agent {
             retry_delays: options.retry_delays,
             drain: options.drain,
             recheck: options.recheck,
+            lead: lead.clone(),
         });
-        let cancel = cancel.child_token();
+        let cancel = lead.stopping().child_token();
         let (state, watched) = watch::channel(State::Starting);
-        tokio::spawn(supervise(shared, told, options.instance, cancel.clone(), state));
+        let stop = cancel.clone();
+        tokio::spawn(async move {
+            let all = supervise(shared, told, options.instance, stop, &state);
+            if lead.lost().run_until_cancelled(all).await.is_none() {
+                tracing::warn!("the lease is lost: what was under way is abandoned");
+            }
+            state.send_replace(State::Stopped);
+        });
         Ok(Handle { cancel: cancel.clone(), state: watched, _last: Arc::new(cancel.drop_guard()) })
     }
+}
+
+async fn open(hubs: BTreeMap<String, HubAccess>) -> Result<BTreeMap<String, Arc<Hub>>, Error> {
+    let mut opened = BTreeMap::new();
+    for (name, access) in hubs {
+        let hub = Hub::open(&name, access).await;
+        let hub = hub.map_err(|source| Error::Hub { hub: name.clone(), source: Box::new(source) })?;
+        opened.insert(name, Arc::new(hub));
+    }
+    Ok(opened)
 }
 
 /// How far an agent's life is.
@@ -126,6 +155,11 @@ impl Handle {
         *self.state.borrow() == State::Ready
     }
 
+    /// Whether the Triggers have not been read yet.
+    pub fn starting(&self) -> bool {
+        *self.state.borrow() == State::Starting
+    }
+
     /// Stops: no new action begins, running ones end within [`Options::drain`], positions are persisted and reported.
     /// Returns when that is done.
     pub async fn shutdown(&self) {
@@ -146,7 +180,7 @@ async fn supervise(
     told: mpsc::Receiver<Told>,
     instance: String,
     cancel: CancellationToken,
-    state: watch::Sender<State>,
+    state: &watch::Sender<State>,
 ) {
     let reporting = CancellationToken::new();
     let mut reports = JoinSet::new();
@@ -157,10 +191,9 @@ async fn supervise(
     let mut beside = JoinSet::new();
     beside.spawn(replay::run(shared.clone(), cancel.clone()));
     beside.spawn(tell(Recorder::new(shared.own.clone(), MANAGER), told));
-    triggers(&shared, &cancel, &state).await;
+    triggers(&shared, &cancel, state).await;
     reporting.cancel();
     while reports.join_next().await.is_some() {}
-    state.send_replace(State::Stopped);
 }
 
 /// Writes the Events that the triggers tell of, one after the other.
@@ -175,7 +208,8 @@ struct Running {
     /// uid and generation that it was started for; `None` while it is being removed.
     version: Option<(Option<String>, Option<i64>)>,
     cancel: CancellationToken,
-    task: JoinHandle<()>,
+    /// Aborted with whoever holds it, so that nothing outlives a lost lease.
+    task: AbortOnDropHandle<()>,
 }
 
 impl Running {
@@ -220,6 +254,10 @@ async fn triggers(shared: &Arc<Shared>, cancel: &CancellationToken, state: &watc
     }
 }
 
+fn spawn(work: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(work))
+}
+
 fn key_of(trigger: &Trigger) -> TriggerKey {
     (trigger.namespace().unwrap_or_default(), trigger.name_any())
 }
@@ -238,7 +276,7 @@ fn apply(
     let before = running.remove(&key);
     let cancel = parent.child_token();
     let (shared, name, token) = (shared.clone(), key.clone(), cancel.clone());
-    let task = tokio::spawn(async move {
+    let task = spawn(async move {
         // The one before persists where it was; this one reads it.
         if let Some(before) = before {
             before.cancel.cancel();
@@ -258,7 +296,7 @@ fn remove(shared: &Arc<Shared>, running: &mut HashMap<TriggerKey, Running>, key:
     let Some(runner) = running.remove(&key) else { return };
     let (shared, cancel) = (shared.clone(), runner.cancel.clone());
     let (namespace, trigger) = key.clone();
-    let task = tokio::spawn(async move {
+    let task = spawn(async move {
         runner.task.abort();
         let _ = runner.task.await;
         for hub in shared.hubs.values() {

@@ -52,12 +52,12 @@ pub async fn run(shared: Arc<Shared>, cancel: CancellationToken) {
             Some(Ok(Seen::Listed(listing))) => {
                 shared.dead_letters.clear(|namespace| listing.covers(namespace));
                 for letter in listing.objects {
-                    shared.dead_letters.there(&letter).await;
+                    shared.acting(shared.dead_letters.there(&letter)).await;
                     replays.consider(&shared, letter);
                 }
             }
             Some(Ok(Seen::Applied(letter))) => {
-                shared.dead_letters.there(&letter).await;
+                shared.acting(shared.dead_letters.there(&letter)).await;
                 replays.consider(&shared, letter);
             }
             Some(Ok(Seen::Deleted(letter))) => shared.dead_letters.gone(&letter),
@@ -95,7 +95,7 @@ impl Replays {
         self.running.insert(name.clone());
         let shared = shared.clone();
         self.tasks.spawn(async move {
-            replay(&shared, &letter).await;
+            shared.acting(replay(&shared, &letter)).await;
             name
         });
     }

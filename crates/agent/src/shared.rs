@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, Resource};
 use roadstead_api::{Trigger, trigger::HubEndpoint};
-use roadstead_reconcile::Namespaces;
+use roadstead_reconcile::{Lead, Namespaces};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -43,6 +43,8 @@ pub struct Shared {
     pub drain: Duration,
     /// How often permissions are asked for again.
     pub recheck: Duration,
+    /// What every action and every write hangs on.
+    pub lead: Lead,
 }
 
 /// A Warning about an object.
@@ -56,6 +58,15 @@ pub struct Told {
 }
 
 impl Shared {
+    /// Does what only the leader may: acting, and writing what came of it. Where the lease is lost, it never ends: whoever waits for
+    /// it is about to be dropped.
+    pub async fn acting<F: Future>(&self, work: F) -> F::Output {
+        match self.lead.hold(work).await {
+            Some(done) => done,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Has an Event written. Best effort: if too many wait, this one is dropped.
     pub fn tell(&self, trigger: &Trigger, reason: &'static str, message: String) {
         let told = Told { object: trigger.object_ref(&()), reason, message };

@@ -19,6 +19,7 @@ use tokio::{net::TcpListener, sync::oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    aggregate,
     control::{endpoints, status::Writer, subscribers},
     endpoint::Endpoints,
     gateway,
@@ -48,6 +49,8 @@ pub struct Options {
     pub namespaces: Namespaces,
     /// Where the hub publishes its address; made if it is missing and the hub may.
     pub system_namespace: String,
+    /// Serves the events to the cluster's own API server; `None`: not.
+    pub aggregate: Option<aggregate::Options>,
 }
 
 /// Why a hub did not start.
@@ -90,6 +93,7 @@ impl Hub {
             namespace: options.system_namespace,
             url: public_url.clone(),
             ca_pem: options.ca_pem,
+            aggregate_ca: options.aggregate.as_ref().map(|aggregate| aggregate.ca_pem.clone()).unwrap_or_default(),
             served: namespaces.clone(),
         };
         tasks.spawn(publish::run(client.clone(), published, readiness.clone(), stop.clone()));
@@ -130,6 +134,9 @@ impl Hub {
         metrics::register_log(numbers, log.clone());
         metrics::register_watches(numbers, known.clone());
         let ingest = Ingest::new(endpoints, log.clone(), writer, Metrics::new(numbers));
+        if let Some(aggregate::Options { listener, tls, .. }) = options.aggregate {
+            aggregate::spawn(&tasks, client.clone(), log.clone(), listener, tls, stop.clone());
+        }
         let gateway = gateway::service(&client, &namespaces, log, &registry, &known, stop.clone());
         let routes = PublicRoutes::new(ingest, gateway, options.trusted_proxies, readiness.clone());
         let handler = move |request, origin| {

@@ -5,8 +5,10 @@
 //!
 //! One delivery goes: [`listener`] → [`ingest`] → [`verify`] → [`providers`] (read) → [`log`] (durable) → 2xx; from the log to
 //! [`events`], where the [`gateway`] serves it to those whose token allows it. Beside that path, [`control`] turns resources
-//! into the tables that ingest and gateway read, and writes status at a bounded rate.
+//! into the tables that ingest and gateway read, and writes status at a bounded rate. [`aggregate`] serves the same events to a
+//! cluster's own API server, where that is wanted.
 
+pub mod aggregate;
 pub mod control;
 pub mod endpoint;
 pub mod events;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use roadstead_kubewire::{auth::Origin, body::Body, service::ApiService};
 use roadstead_reconcile::targets::Cidr;
@@ -32,8 +32,18 @@ impl PublicRoutes {
         Self { inner: Arc::new(Inner { ingest, gateway, trusted, readiness }) }
     }
 
-    /// Answers one request.
-    pub async fn handle(&self, request: Request<Incoming>, mut origin: Origin) -> Response<Body> {
+    /// Answers one request. A hub that is leaving tells clients not to come again on the same connection, so that none sends a
+    /// delivery into one that is being closed.
+    pub async fn handle(&self, request: Request<Incoming>, origin: Origin) -> Response<Body> {
+        let reusable = request.version() <= Version::HTTP_11;
+        let mut response = self.route(request, origin).await;
+        if reusable && self.inner.readiness.is_held() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn route(&self, request: Request<Incoming>, mut origin: Origin) -> Response<Body> {
         let Some(peer) = origin.peer else { return text(StatusCode::BAD_REQUEST, "no peer address") };
         let (sender, secure) = source(peer, origin.secure, request.headers(), &self.inner.trusted);
         let path = request.uri().path();

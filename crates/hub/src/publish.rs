@@ -20,7 +20,7 @@ use crate::readiness::Readiness;
 /// System namespace of roles that are told no other.
 pub const SYSTEM_NAMESPACE: &str = "roadstead-system";
 /// Name of the ConfigMap. Its data: `url`; `ca.crt` unless everybody trusts the certificate; `namespaces`, separated by commas,
-/// unless the hub serves all.
+/// unless the hub serves all; `aggregate-ca.crt`, which an `APIService` must trust, where the hub made that certificate.
 pub const HUB_CONFIG: &str = "roadstead-hub";
 
 /// Who owns the fields.
@@ -33,6 +33,7 @@ pub(crate) struct Published {
     pub(crate) namespace: String,
     pub(crate) url: String,
     pub(crate) ca_pem: String,
+    pub(crate) aggregate_ca: String,
     pub(crate) served: Namespaces,
 }
 
@@ -42,6 +43,9 @@ impl Published {
         if !self.ca_pem.is_empty() {
             // An empty one would mean that nobody is trusted.
             data["ca.crt"] = self.ca_pem.as_str().into();
+        }
+        if !self.aggregate_ca.is_empty() {
+            data["aggregate-ca.crt"] = self.aggregate_ca.as_str().into();
         }
         if !self.served.is_all() {
             data["namespaces"] = self.served.names().collect::<Vec<_>>().join(",").into();
@@ -96,6 +100,7 @@ mod tests {
             namespace: "x".into(),
             url: "https://hub".into(),
             ca_pem: ca.into(),
+            aggregate_ca: String::new(),
             served: Namespaces::of(served.iter().map(|name| name.to_string())),
         };
         assert_eq!(published("", &[]).data(), json!({"url": "https://hub"}));

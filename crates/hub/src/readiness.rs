@@ -44,6 +44,11 @@ impl Readiness {
         self.0.send_modify(|parts| parts.held = held);
     }
 
+    /// Whether `/readyz` is held back: the hub is not up yet, or leaving.
+    pub fn is_held(&self) -> bool {
+        self.0.borrow().held
+    }
+
     /// Resolves when everything is known and published.
     pub async fn complete(&self) {
         // The sender is this value's own: it can't be gone.

@@ -1,9 +1,10 @@
 //! Who asks and whether they may: the two seams that the service calls before any handler.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
 use http::request::Parts;
+use rustls::pki_types::CertificateDer;
 
 use crate::error::ApiResult;
 
@@ -50,6 +51,8 @@ pub struct Origin {
     pub secure: bool,
     /// The user that the transport itself vouches for: set for in-process clients only.
     pub user: Option<User>,
+    /// The certificates that the client showed and proved to own, its own first; empty where the listener asks for none.
+    pub certificates: Arc<[CertificateDer<'static>]>,
 }
 
 /// What is asked, for the authoriser.

@@ -10,7 +10,7 @@ mod tls;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::{
@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use tls::{TlsConfig, TlsError, load_config, server_config, tls_config};
+pub use tls::{TlsConfig, TlsError, clients_proven, load_config, server_config, tls_config};
 
 use crate::{auth::Origin, body::Body};
 
@@ -134,6 +134,11 @@ pub async fn serve(
             }
         }
     }
+    // Whoever is connected already, as the kernel sees it, is answered; closing the socket would reset them.
+    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        let Ok(slot) = slots.clone().try_acquire_owned() else { break };
+        connection::spawn(shared.clone(), &tracker, stream, peer, slot);
+    }
     drop(listener);
     tracker.close();
     if tokio::time::timeout(options.drain, tracker.wait()).await.is_err() {
@@ -171,5 +176,5 @@ async fn refuse(mut stream: TcpStream) -> io::Result<()> {
 
 /// Who is at the other end.
 fn origin(peer: SocketAddr, secure: bool) -> Origin {
-    Origin { peer: Some(peer), secure, user: None }
+    Origin { peer: Some(peer), secure, ..Origin::default() }
 }

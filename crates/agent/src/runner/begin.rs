@@ -39,7 +39,8 @@ pub(super) async fn open(shared: &Arc<Shared>, key: TriggerKey, cancel: &Cancell
     let mut report = Report::new(trigger.status.clone(), trigger.metadata.generation);
     report.condition(&Wanted::new("Ready", false, invalid.reason, &invalid.message));
     let api: Api<Trigger> = Api::namespaced(shared.own.clone(), &key.0);
-    if let Err(error) = patch::merge_status(&api, &key.1, &report.patch(), MANAGER).await {
+    let patch = report.patch();
+    if let Err(error) = shared.acting(patch::merge_status(&api, &key.1, &patch, MANAGER)).await {
         tracing::warn!(trigger = key.1, %error, "the status cannot be written");
     }
     None
@@ -110,7 +111,9 @@ impl Runner {
                 Ok(extent) => return Some(extent),
                 Err(error) => {
                     if self.not_ready(&error) {
-                        let written = patch::merge_status(&self.api, &self.key.1, &self.report.patch(), MANAGER).await;
+                        let patch = self.report.patch();
+                        let write = patch::merge_status(&self.api, &self.key.1, &patch, MANAGER);
+                        let written = self.shared.acting(write).await;
                         if written.as_ref().is_err_and(patch::is_not_found) {
                             return None;
                         }

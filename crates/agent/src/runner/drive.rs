@@ -162,9 +162,11 @@ impl Runner {
                 Action::Start { position, .. } => {
                     let Some(pending) = drive.pending.get(&position) else { continue };
                     let (work, brief, held) = (self.work.clone(), pending.brief.clone(), pending.event.clone());
+                    let shared = self.shared.clone();
                     drive.tasks.spawn(async move {
+                        let attempt = shared.acting(work.attempt(&brief.name, &brief.id, held));
                         // A panic must not leave the event under way for ever.
-                        let attempt = AssertUnwindSafe(work.attempt(&brief.name, &brief.id, held)).catch_unwind();
+                        let attempt = AssertUnwindSafe(attempt).catch_unwind();
                         let panicked = |_| Err(Failure::refused("the action panicked; this is a bug"));
                         let result = attempt.await.unwrap_or_else(panicked);
                         Ended::Attempt { position, brief, result }
@@ -174,7 +176,8 @@ impl Runner {
                     let Some(pending) = drive.pending.get(&position) else { continue };
                     let (shared, trigger, brief) = (self.shared.clone(), self.trigger.clone(), pending.brief.clone());
                     drive.tasks.spawn(async move {
-                        let result = shared.dead_letters.bury(&trigger, &brief, attempts, &reason).await;
+                        let bury = shared.dead_letters.bury(&trigger, &brief, attempts, &reason);
+                        let result = shared.acting(bury).await;
                         Ended::Burial { position, brief, reason, result }
                     });
                 }
@@ -194,8 +197,10 @@ impl Runner {
             drive.pace.begin(now);
             self.note_progress(drive);
             let (api, name, patch) = (self.api.clone(), self.key.1.clone(), self.report.patch());
+            let shared = self.shared.clone();
             drive.tasks.spawn(async move {
-                Ended::Status(patch::merge_status(&api, &name, &patch, MANAGER).await.map(|_| ()))
+                let write = patch::merge_status(&api, &name, &patch, MANAGER);
+                Ended::Status(shared.acting(write).await.map(|_| ()))
             });
         }
     }
@@ -296,7 +301,7 @@ impl Runner {
         self.note_progress(drive);
         let patch = self.report.patch();
         let write = patch::merge_status(&self.api, &self.key.1, &patch, MANAGER);
-        match tokio::time::timeout(LAST_WRITE, write).await {
+        match tokio::time::timeout(LAST_WRITE, self.shared.acting(write)).await {
             Ok(Err(error)) if !patch::is_not_found(&error) => {
                 tracing::warn!(trigger = self.key.1, %error, "the last position is not persisted; events will be repeated");
             }

@@ -84,7 +84,8 @@ impl Runner {
     async fn insist(&self) -> bool {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
         loop {
-            match patch::merge_status(&self.api, &self.key.1, &self.report.patch(), MANAGER).await {
+            let patch = self.report.patch();
+            match self.shared.acting(patch::merge_status(&self.api, &self.key.1, &patch, MANAGER)).await {
                 Ok(_) => return true,
                 Err(error) if patch::is_not_found(&error) => return false,
                 Err(error) => tracing::warn!(trigger = self.key.1, %error, "the status cannot be written"),

@@ -161,9 +161,12 @@ pub(super) fn spawn<H: Handler>(
         let accept = TlsAcceptor::from(config.load_full()).accept(stream);
         match timeout(shared.handshake, accept).await {
             Ok(Ok(stream)) => {
-                let protocol = Protocol::negotiated(stream.get_ref().1.alpn_protocol());
+                let session = stream.get_ref().1;
+                let protocol = Protocol::negotiated(session.alpn_protocol());
+                let certificates = session.peer_certificates().map(Arc::from).unwrap_or_default();
+                let origin = Origin { certificates, ..origin(peer, true) };
                 // On a task of its own: this one is as large as the handshake, and a connection may stay for an hour.
-                tracker_of_task.spawn(serve(shared, stream, protocol, origin(peer, true), slot));
+                tracker_of_task.spawn(serve(shared, stream, protocol, origin, slot));
             }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),

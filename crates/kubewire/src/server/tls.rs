@@ -6,6 +6,8 @@ use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{ClientHello, ResolvesServerCert, danger::ClientCertVerifier},
+    sign::CertifiedKey,
 };
 
 /// The first byte of a TLS connection: a handshake record.
@@ -50,6 +52,28 @@ pub fn server_config(
         .with_single_cert(certificates, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// Settings with the certificate of `served`, whatever it is at the time of each handshake, for clients that `verifier` takes; they
+/// are then in [`Origin::certificates`](crate::auth::Origin::certificates).
+pub fn clients_proven(served: TlsConfig, verifier: Arc<dyn ClientCertVerifier>) -> Result<ServerConfig, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::new(Current(served)));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// The certificate that other settings have now.
+#[derive(Debug)]
+struct Current(TlsConfig);
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.load().cert_resolver.resolve(hello)
+    }
 }
 
 /// Reads a certificate chain and its key from PEM files.

@@ -44,7 +44,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let service = self.service.clone();
-        let origin = Origin { peer: None, secure: true, user: Some(self.user.clone()) };
+        let origin = Origin { secure: true, user: Some(self.user.clone()), ..Origin::default() };
         Box::pin(async move { Ok(service.handle(request, origin).await) })
     }
 }

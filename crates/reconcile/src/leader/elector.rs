@@ -266,7 +266,7 @@ impl Elector {
         let Known::Present { record, .. } = self.candidate.known() else { return };
         if self.holder.as_ref() != Some(&record.holder) {
             self.holder = Some(record.holder.clone());
-            if record.holder != self.options.identity {
+            if record.holder != self.options.identity && !record.holder.is_empty() {
                 tracing::info!(lease = self.options.lease, holder = record.holder_for_people(), "standing by");
             }
         }

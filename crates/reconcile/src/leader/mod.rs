@@ -34,6 +34,9 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
+/// How often to look again whether a lease in doubt is lost or was renewed.
+const DOUBT: Duration = Duration::from_millis(50);
+
 /// What work that needs a single actor holds while it may act. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Lead {
@@ -87,10 +90,12 @@ impl Lead {
         !self.lost.is_cancelled() && (until == u64::MAX || self.until.start.elapsed() < Duration::from_millis(until))
     }
 
-    /// Does `action` as long as the lease is held; `None` if it is lost before or meanwhile, and the action is abandoned.
+    /// Does `action` as long as the lease is held; `None` if it is lost before or meanwhile, and the action is abandoned. Where it
+    /// is in doubt, the action does not begin before it is clear.
     pub async fn hold<F: Future>(&self, action: F) -> Option<F::Output> {
-        if !self.holds() {
-            return None;
+        while !self.holds() {
+            // Somebody who looks at the clock before the elector does: that one decides within moments.
+            self.lost.run_until_cancelled(tokio::time::sleep(DOUBT)).await?;
         }
         self.lost.run_until_cancelled(action).await
     }

@@ -106,8 +106,10 @@ impl Candidate {
     /// A read was answered at `at`; the next request may be sent at `due`.
     pub fn saw(&mut self, at: Duration, record: Option<Record>, due: Duration) {
         self.looked = true;
-        // A leader that looks has just been told of a conflict, and acts on what it sees without waiting.
-        self.due = if self.renewed.is_some() { at } else { due };
+        // A leader that looks has just been told of a conflict, and acts on what it sees without waiting. Neither waits who sees
+        // that nobody holds the Lease.
+        let free = record.as_ref().is_none_or(|record| record.holder.is_empty());
+        self.due = if free || self.renewed.is_some() { at } else { due };
         self.known = match record {
             None => Known::Absent,
             Some(record) => match &self.known {
@@ -234,9 +236,9 @@ mod tests {
     #[test]
     fn what_nobody_holds_is_taken_at_once() {
         let mut me = standby();
-        me.saw(S(1), None, S(1));
+        me.saw(S(1), None, S(3));
         assert_eq!(me.plan(S(1)), Action::Create);
-        me.saw(S(1), Some(record("", "1")), S(1));
+        me.saw(S(1), Some(record("", "1")), S(3));
         assert_eq!(me.plan(S(1)), Action::Write(record("", "1")));
         me.saw(S(1), Some(record("me", "2")), S(1));
         assert_eq!(me.plan(S(1)), Action::Write(record("me", "2")), "an own write whose answer was lost");

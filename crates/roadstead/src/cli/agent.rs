@@ -1,16 +1,25 @@
 //! `roadstead agent`: the remote half, beside a cluster or on a device of its own.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::{Context, Result, bail};
-use roadstead_agent::{Agent, Ground, HubAccess, Options, Pattern};
+use roadstead_agent::{Agent, Ground, Handle, HubAccess, Metrics, Options, Pattern};
+use roadstead_reconcile::Lead;
 use tokio_util::sync::CancellationToken;
 
-use super::roles;
+use super::{election::Election, roles};
 use crate::{
     platform::{self, ControlPlane, DataDir, admin},
     telemetry::{self, LogFormat},
 };
+
+/// Name of the role: of its Lease, and in its Events.
+const ROLE: &str = "roadstead-agent";
 
 /// Arguments of `agent`.
 #[derive(clap::Args)]
@@ -42,6 +51,10 @@ pub struct Args {
     /// Form of the log on stderr.
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
+    #[command(flatten)]
+    system: roles::System,
+    #[command(flatten)]
+    election: Election,
 }
 
 /// Runs until SIGINT or SIGTERM.
@@ -67,35 +80,67 @@ async fn serve(args: Args) -> Result<()> {
         Some((plane, _)) => (plane.client(), Ground::Embedded),
         None => (roles::client(args.kubeconfig.as_deref()).await?, Ground::Kubernetes),
     };
-    let mut hubs = BTreeMap::new();
-    for (name, file) in args.hubs {
-        if hubs.insert(name.clone(), HubAccess::Kubeconfig(file)).is_some() {
-            bail!("--hub {name} is given twice");
-        }
+    let twice = args.hubs.iter().enumerate().find(|(at, (name, _))| args.hubs[..*at].iter().any(|(n, _)| n == name));
+    if let Some((_, (name, _))) = twice {
+        bail!("--hub {name} is given twice");
     }
-    let options = Options {
-        hubs,
-        namespaces: args.watched.namespaces(),
-        allow_forward: args.allow_forward,
-        allow_cross_namespace: args.allow_cross_namespace,
-        ..Options::new(own, ground)
+    Agent::check(access(&args.hubs)).await.context("the agent")?;
+
+    let counts = Metrics::default();
+    counts.register(&mut metrics);
+    let current: Arc<Mutex<Option<Handle>>> = Arc::default();
+    let (slot, client) = (current.clone(), own.clone());
+    let work = move |lead: Lead| {
+        let options = Options {
+            hubs: access(&args.hubs),
+            namespaces: args.watched.namespaces(),
+            allow_forward: args.allow_forward.clone(),
+            allow_cross_namespace: args.allow_cross_namespace,
+            ..Options::new(client.clone(), ground)
+        };
+        let (counts, slot) = (counts.clone(), slot.clone());
+        async move {
+            match Agent::lead(options, counts, lead).await {
+                Ok(agent) => {
+                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(agent.clone());
+                    agent.stopped().await;
+                }
+                Err(error) => tracing::error!(%error, "the agent cannot start"),
+            }
+        }
     };
-    let agent = Agent::start(options, &mut metrics, CancellationToken::new()).await.context("the agent")?;
-    let ready = agent.clone();
-    admin::serve(admin_listener, metrics, admin::Probes::ready(move || ready.ready()), stop.clone());
+    let by_default = args.data_dir.is_none() && roles::in_cluster(args.kubeconfig.as_deref());
+    let namespace = args.system.namespace();
+    let running = args.election.run(by_default, own, (ROLE, &namespace), &mut metrics, work)?;
+    let (alive, elected) = running.probes();
+    let is_elected = running.health.is_some();
+    let ready = move || {
+        elected()?;
+        match &*current.lock().unwrap_or_else(PoisonError::into_inner) {
+            // A standby has none, and is ready.
+            Some(agent) if agent.starting() => Err("starting".into()),
+            None if !is_elected => Err("starting".into()),
+            _ => Ok(()),
+        }
+    };
+    admin::serve(admin_listener, metrics, admin::Probes::new(alive, ready), stop.clone());
     eprintln!("the agent runs");
     if let Some((plane, address)) = &plane {
         eprintln!("  Kubernetes API  https://{address}");
         eprintln!("  export KUBECONFIG={}", plane.data_dir().join("kubeconfig").display());
     }
     roles::until_told_to_stop(async move {
-        agent.shutdown().await;
+        running.stop().await;
         stop.cancel();
         if let Some((plane, _)) = plane {
             plane.stop().await;
         }
     })
     .await
+}
+
+fn access(hubs: &[(String, PathBuf)]) -> BTreeMap<String, HubAccess> {
+    hubs.iter().map(|(name, file)| (name.clone(), HubAccess::Kubeconfig(file.clone()))).collect()
 }
 
 fn hub(text: &str) -> Result<(String, PathBuf), String> {

@@ -1,9 +1,10 @@
 //! `roadstead hub`: the hub alone, beside a control plane that is there already.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use roadstead_hub::Hub;
+use roadstead_apiserver::pki::Ca;
+use roadstead_hub::{Hub, aggregate};
 use roadstead_kubewire::server::Transport;
 use roadstead_reconcile::targets::Cidr;
 use tokio_util::sync::CancellationToken;
@@ -55,9 +56,59 @@ pub struct Args {
     watched: roles::Watched,
     #[command(flatten)]
     system: roles::System,
+    #[command(flatten)]
+    aggregate: Aggregate,
     /// Form of the log on stderr.
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
+}
+
+/// Arguments of the aggregated API.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Aggregated API")]
+struct Aggregate {
+    /// Serve the events to the cluster's own API server here, TLS, so that an APIService makes `kubectl get webhookevents` work
+    /// [default: not].
+    #[arg(long, value_name = "ADDR")]
+    aggregate_listen: Option<SocketAddr>,
+    /// Its certificate, PEM; read again when it changes [default: one from an authority in the data directory, whose certificate is
+    /// in the ConfigMap roadstead-hub as aggregate-ca.crt].
+    #[arg(long, value_name = "FILE", requires_all = ["aggregate_tls_key", "aggregate_listen"])]
+    aggregate_tls_cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[arg(long, value_name = "FILE", requires = "aggregate_tls_cert")]
+    aggregate_tls_key: Option<PathBuf>,
+    /// Name that the API server knows it by, for the certificate of its own; repeatable [default:
+    /// roadstead-hub.SYSTEM-NAMESPACE.svc].
+    #[arg(long = "aggregate-tls-name", value_name = "NAME", requires = "aggregate_listen")]
+    aggregate_tls_names: Vec<String>,
+}
+
+impl Aggregate {
+    /// Binds the listener and finds its certificate; `None` where it is not wanted.
+    async fn open(
+        self,
+        data_dir: &DataDir,
+        namespace: &str,
+        stop: &CancellationToken,
+    ) -> Result<Option<aggregate::Options>> {
+        let Some(address) = self.aggregate_listen else { return Ok(None) };
+        let listener = platform::bind("--aggregate-listen", address).await?;
+        let (tls, ca_pem) = match self.aggregate_tls_cert.zip(self.aggregate_tls_key) {
+            Some((cert, key)) => (certificate::from_files(cert, key, stop.clone())?, String::new()),
+            None => {
+                let ca =
+                    Arc::new(Ca::open(&data_dir.path().join("pki")).context("the authority of the aggregated API")?);
+                let mut names = self.aggregate_tls_names;
+                if names.is_empty() {
+                    names.push(format!("roadstead-hub.{namespace}.svc"));
+                }
+                let pem = ca.pem().to_string();
+                (certificate::for_names(ca, names, stop.clone())?, pem)
+            }
+        };
+        Ok(Some(aggregate::Options { listener, tls, ca_pem }))
+    }
 }
 
 /// Runs until SIGINT or SIGTERM.
@@ -85,6 +136,7 @@ async fn serve(args: Args) -> Result<()> {
     let drain_delay = args.drain_delay.unwrap_or(Duration::from_secs(if in_cluster { 5 } else { 0 }));
     let data_dir = DataDir::open(&args.data_dir)?;
     let log = platform::open_log(&data_dir, args.log_quota, &mut metrics).await?;
+    let system_namespace = args.system.namespace();
     let options = roadstead_hub::Options {
         listener,
         transport,
@@ -93,7 +145,8 @@ async fn serve(args: Args) -> Result<()> {
         trusted_proxies: args.trusted_proxies,
         allow_targets: args.allow_targets,
         namespaces: args.watched.namespaces(),
-        system_namespace: args.system.namespace(),
+        aggregate: args.aggregate.open(&data_dir, &system_namespace, &stop).await?,
+        system_namespace,
     };
     let hub = Hub::start(client, log.clone(), options, &mut metrics).context("the hub")?;
     eprintln!("the hub listens on {}", hub.address());

@@ -1,4 +1,4 @@
-//! The public listener's certificate: the user's own, read again when it changes, or one from the data directory's authority.
+//! Listeners' certificates: the user's own, read again when it changes, or one from the data directory's authority.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -51,7 +51,12 @@ fn changed(cert: &Path, key: &Path) -> [Option<SystemTime>; 2] {
 
 /// A certificate from our own authority, for the address, loopback and the host of the public URL; renewed until `stop`.
 pub fn from_ca(ca: Arc<Ca>, address: SocketAddr, public_url: &str, stop: CancellationToken) -> Result<TlsConfig> {
-    let serving = Arc::new(Serving::new(ca, names(address, public_url)?).context("the public listener's certificate")?);
+    for_names(ca, names(address, public_url)?, stop)
+}
+
+/// A certificate from our own authority for these names, renewed until `stop`.
+pub fn for_names(ca: Arc<Ca>, names: Vec<String>, stop: CancellationToken) -> Result<TlsConfig> {
+    let serving = Arc::new(Serving::new(ca, names).context("a listener's certificate")?);
     let tls = serving.tls();
     tokio::spawn(async move { serving.keep_fresh(stop).await });
     Ok(tls)

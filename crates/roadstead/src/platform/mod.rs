@@ -145,6 +145,7 @@ impl Platform {
             allow_targets: allowed_targets(&options, addresses.hub),
             namespaces: Namespaces::default(),
             system_namespace: SYSTEM_NAMESPACE.into(),
+            aggregate: None,
         };
         let hub = Hub::start(plane.client(), log.clone(), hub_options, &mut metrics).context("the hub")?;
         hub.readiness().hold(true);
