@@ -181,7 +181,9 @@ async fn users_may_what_the_cluster_says() {
     world.ask_until(&proxy, &jane, Some(StatusCode::OK)).await;
     let elsewhere = EVENTS.replace("/default/", "/kube-system/");
     assert_eq!(world.ask(Some(&proxy), &elsewhere, &jane).await.unwrap(), StatusCode::FORBIDDEN);
-    let discovery = "/apis/log.roadstead.dev/v1alpha1";
-    assert_eq!(world.ask(Some(&proxy), discovery, &jane).await.unwrap(), StatusCode::OK);
+    // What kube-aggregator itself reads.
+    for path in ["/apis", "/apis/log.roadstead.dev/v1alpha1", "/openapi/v2", "/openapi/v3"] {
+        assert_eq!(world.ask(Some(&proxy), path, &jane).await.unwrap(), StatusCode::OK, "{path}");
+    }
     world.stop.cancel();
 }

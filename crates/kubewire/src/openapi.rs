@@ -17,6 +17,11 @@ use serde_json::{Map, Value, json};
 
 use crate::{catalog::Snapshot, resource::ResourceInfo};
 
+/// An OpenAPI v2 document that describes nothing: kube-aggregator asks for one.
+pub fn empty_v2() -> Value {
+    json!({"swagger": "2.0", "info": {"title": "Roadstead", "version": env!("CARGO_PKG_VERSION")}, "paths": {}})
+}
+
 /// Where schemas are in a document.
 const SCHEMAS: &str = "#/components/schemas/";
 

@@ -23,6 +23,8 @@ pub enum Route {
         /// Version.
         version: String,
     },
+    /// `/openapi/v2`.
+    OpenApiV2,
     /// `/openapi/v3`.
     OpenApiIndex,
     /// `/openapi/v3/api/v1` or `/openapi/v3/apis/G/V`.
@@ -95,6 +97,7 @@ impl Route {
             ["apis", group] => Route::Group((*group).into()),
             ["apis", group, version] => group_version(group, version),
             ["apis", group, version, rest @ ..] => resource(group, version, rest),
+            ["openapi", "v2"] => Route::OpenApiV2,
             ["openapi", "v3"] => Route::OpenApiIndex,
             ["openapi", "v3", "api", version] => open_api("", version),
             ["openapi", "v3", "apis", group, version] => open_api(group, version),
@@ -198,7 +201,8 @@ mod tests {
             ("/api/v1/namespaces/x/pods/y/proxy/z", Route::Unknown),
             ("/openapi/v3", Route::OpenApiIndex),
             ("/openapi/v3/apis/apps/v1", open_api("apps", "v1")),
-            ("/openapi/v2", Route::Unknown),
+            ("/openapi/v2", Route::OpenApiV2),
+            ("/openapi/v1", Route::Unknown),
             ("/readyz", Route::Health { probe: Probe::Ready, check: None }),
             ("/livez/ping", Route::Health { probe: Probe::Live, check: Some("ping".into()) }),
             ("/version", Route::Version),

@@ -89,6 +89,7 @@ struct Inner {
     shutdown: CancellationToken,
     in_flight: Semaphore,
     openapi: Hashes,
+    aggregated: bool,
 }
 
 /// Sets up an [`ApiService`].
@@ -140,6 +141,14 @@ impl Builder {
         self
     }
 
+    /// Behind a kube-aggregator, which keeps asking for `/openapi/v2` until it gets one: answers it with an empty document. Clients
+    /// read `/openapi/v3`, which has everything; without this, v2 is not there.
+    #[must_use]
+    pub fn aggregated(mut self) -> Self {
+        self.inner.aggregated = true;
+        self
+    }
+
     /// The service.
     pub fn build(self) -> ApiService {
         ApiService { inner: Arc::new(self.inner) }
@@ -167,6 +176,7 @@ impl ApiService {
                 in_flight: Semaphore::new(limits.in_flight),
                 limits,
                 openapi: Hashes::default(),
+                aggregated: false,
             },
         }
     }

@@ -6,6 +6,7 @@ mod faults;
 mod flow;
 mod forward;
 mod grants;
+mod leading;
 mod logs;
 mod receiver;
 mod world;

@@ -77,7 +77,7 @@ async fn serve(
     let catalog = Catalog::new(vec![Arc::new(EventsResource::new(log))]);
     let authenticator = Arc::new(RequestHeaders::new(known.clone()));
     let authorizer = Arc::new(SubjectAccess::new(client));
-    let service = ApiService::builder(catalog, authenticator, authorizer).shutdown(stop.clone()).build();
+    let service = ApiService::builder(catalog, authenticator, authorizer).aggregated().shutdown(stop.clone()).build();
     let limits = server::Options { drain: Duration::from_secs(10), ..server::Options::default() };
     tracing::info!(address = ?listener.local_addr().ok(), "the aggregated API is served");
     let served = tokio::spawn(server::serve(listener, Transport::Tls(config.clone()), limits, service, stop));

@@ -35,6 +35,9 @@ use crate::auth::Origin;
 
 use super::{Handler, Options, Transport, origin, stall::Stall, tls};
 
+/// How long a connection that is new at shutdown is given to send its request.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
+
 /// What all connections of a listener have in common.
 pub(super) struct Shared<H> {
     transport: Transport,
@@ -199,6 +202,12 @@ async fn serve<H: Handler>(
         result = connection.as_mut() => result,
         () = shared.kill.cancelled() => return,
         () = shared.shutdown.cancelled() => {
+            // Who has just connected is about to send, and would see the connection close instead of an answer.
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = shared.kill.cancelled() => return,
+                () = used_within(FIRST_REQUEST, &used) => {}
+            }
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 result = connection.as_mut() => result,
@@ -211,6 +220,16 @@ async fn serve<H: Handler>(
         tracing::debug!(?peer, %error, "connection ended");
     }
     drop(slot);
+}
+
+/// Resolves when the connection has been used, or `time` is over.
+async fn used_within(time: Duration, used: &AtomicBool) {
+    let _ = timeout(time, async {
+        while !used.load(Relaxed) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 /// Resolves when `time` is over and the connection has not been used yet.

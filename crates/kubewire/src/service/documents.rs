@@ -37,7 +37,7 @@ impl Inner {
             recorder.record.attributes = attributes.clone();
         }
         self.authorize(&caller.user, &attributes).await?;
-        if route == Route::Unknown {
+        if route == Route::Unknown || route == Route::OpenApiV2 && !self.aggregated {
             return Err(ApiError::no_such_path());
         }
         if route == Route::DeprecatedWatch {
@@ -67,6 +67,7 @@ impl Inner {
             Route::GroupVersion { group, version } => plain(headers, discovery::resources(&snapshot, &group, &version)),
             Route::Version => plain(headers, Some(self.version.clone())),
             Route::Health { probe, check } => self.probe(probe, check.as_deref(), query).await,
+            Route::OpenApiV2 => plain(headers, Some(openapi::empty_v2())),
             Route::OpenApiIndex => plain(headers, Some(openapi::index(&snapshot, &self.openapi))),
             Route::OpenApi { group, version } => self.open_api(headers, query, &snapshot, &group, &version),
             Route::Resource(_) | Route::DeprecatedWatch | Route::Unknown => Err(ApiError::no_such_path()),

@@ -55,8 +55,13 @@ struct Until {
 impl Lead {
     /// For work that needs no election: it leads until `stopping`, and never loses.
     pub fn unelected(stopping: CancellationToken) -> Self {
+        Self::until(CancellationToken::new(), stopping)
+    }
+
+    /// For work that somebody else decides about: it leads until `lost`.
+    pub fn until(lost: CancellationToken, stopping: CancellationToken) -> Self {
         let until = Until { start: Instant::now(), millis: AtomicU64::new(u64::MAX) };
-        Self { lost: CancellationToken::new(), stopping, until: Arc::new(until) }
+        Self { lost, stopping, until: Arc::new(until) }
     }
 
     /// Leads for `left` from now on, and longer when it is extended.

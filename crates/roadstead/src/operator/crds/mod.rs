@@ -6,5 +6,7 @@
 
 mod controller;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 pub use controller::Crds;
