@@ -95,7 +95,7 @@ impl Replays {
         self.running.insert(name.clone());
         let shared = shared.clone();
         self.tasks.spawn(async move {
-            shared.acting(replay(&shared, &letter)).await;
+            shared.acting(Box::pin(replay(&shared, &letter))).await;
             name
         });
     }

@@ -1,4 +1,5 @@
 //! The aggregated API before a real API server (the embedded one): who is believed about who asks, and what they may.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,6 @@
 //! Elections on the embedded API server, with leaders that are killed, cut off, and disturbed. However it goes, the work of two is
 //! never under way at once.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 use std::{
     sync::{

@@ -178,9 +178,8 @@ proptest! {
         };
         for now in (0..END).step_by(STEP as usize) {
             world.serve(now);
-            for who in 0..3 {
-                let (from, until) = sleeps[who];
-                if (from..until).contains(&now) {
+            for (who, (from, until)) in sleeps.iter().enumerate() {
+                if (*from..*until).contains(&now) {
                     continue;
                 }
                 world.hear(who, now);
