@@ -7,14 +7,14 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use kube::Api;
 use roadstead_api::Subscriber;
-use roadstead_e2e::{Hook, Up, trigger};
+use roadstead_e2e::{Hook, Platform, trigger};
 use serde_json::json;
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let version = std::env::args().nth(1).context("which release?")?;
     let scratch = tempfile::tempdir()?;
-    let mut up = Up::on(&scratch.path().join("data"), &[]).await?;
+    let mut up = Platform::on(&scratch.path().join("data")).await?;
     let hook = Hook::github(&up, "shop").await?;
     for n in 1..=3 {
         let body = format!(r#"{{"ref":"refs/heads/main","after":"{n}"}}"#);
@@ -25,7 +25,7 @@ async fn main() -> Result<()> {
     let subscribers: Api<Subscriber> = Api::namespaced(client.clone(), "default");
     let spec = json!({"endpoints": [{"name": "shop"}], "tokens": [{"sha256": "00".repeat(32)}]});
     subscribers.create(&Default::default(), &Subscriber::new("edge", serde_json::from_value(spec)?)).await?;
-    trigger::create(&client, "shop", trigger::forward("shop", "http://127.0.0.1:9/")).await?;
+    trigger::create(&client, "shop", trigger::forward(&hook, "http://127.0.0.1:9/")).await?;
     up.kubectl()?.run("create configmap note --from-literal=made-by=make_fixture")?;
     // Killed, not stopped: write-ahead logs are part of what must be readable.
     up.kill()?;

@@ -16,15 +16,12 @@ use roadstead_api::names::{LOG_GROUP, VERSION, event_name};
 use roadstead_api::{WebhookEndpoint, WebhookEndpointSpec, WebhookEventSpec};
 
 use crate::http::{Answer, post};
+use crate::platform::Platform;
 use crate::sign;
-use crate::up::Up;
 use crate::wait::eventually;
 
 /// A recorded event.
 pub type Event = Object<WebhookEventSpec, NotUsed>;
-
-/// Namespace of the tests' endpoints.
-pub const NAMESPACE: &str = "default";
 
 /// Key of GitHub-like endpoints.
 pub const SECRET: &str = "it is a secret to everybody";
@@ -34,33 +31,36 @@ pub const SECRET: &str = "it is a secret to everybody";
 pub struct Hook {
     /// Its name.
     pub name: String,
+    /// Its namespace.
+    pub namespace: String,
     /// Where to post, plain HTTP.
     pub url: String,
     client: Client,
+    reader: Client,
 }
 
 impl Hook {
     /// A GitHub endpoint whose key is [`SECRET`].
-    pub async fn github(up: &Up, name: &str) -> Result<Hook> {
+    pub async fn github(up: &Platform, name: &str) -> Result<Hook> {
         Hook::create(up, name, SECRET, WebhookEndpointSpec { provider: Provider::Github, ..Default::default() }).await
     }
 
     /// Any endpoint; its Secret `<name>-hook` is made and put into `spec.secrets`, unless `secret` is empty. Waits for the URL.
-    pub async fn create(up: &Up, name: &str, secret: &str, mut spec: WebhookEndpointSpec) -> Result<Hook> {
+    pub async fn create(up: &Platform, name: &str, secret: &str, mut spec: WebhookEndpointSpec) -> Result<Hook> {
         let client = up.client().await?;
         if !secret.is_empty() {
             write_secret(&client, &format!("{name}-hook"), secret).await?;
             spec.secrets = vec![SecretKeyRef { name: format!("{name}-hook"), key: "token".into() }];
         }
-        let api: Api<WebhookEndpoint> = Api::namespaced(client, NAMESPACE);
+        let api: Api<WebhookEndpoint> = Api::default_namespaced(client);
         api.create(&PostParams::default(), &WebhookEndpoint::new(name, spec)).await?;
         Hook::existing(up, name).await
     }
 
     /// An endpoint that is there already, once it is ready.
-    pub async fn existing(up: &Up, name: &str) -> Result<Hook> {
+    pub async fn existing(up: &Platform, name: &str) -> Result<Hook> {
         let client = up.client().await?;
-        let api: Api<WebhookEndpoint> = Api::namespaced(client.clone(), NAMESPACE);
+        let api: Api<WebhookEndpoint> = Api::default_namespaced(client.clone());
         let url = eventually(&format!("endpoint {name} is ready"), async || {
             let status = api.get(name).await?.status.unwrap_or_default();
             let ready =
@@ -68,7 +68,8 @@ impl Hook {
             Ok(status.url.filter(|_| ready))
         })
         .await?;
-        Ok(Hook { name: name.into(), url: up.hook_url(&url)?, client })
+        let (namespace, url, reader) = (up.namespace().to_string(), up.hook_url(&url)?, up.events_client().await?);
+        Ok(Hook { name: name.into(), namespace, url, client, reader })
     }
 
     /// The resource as it is now.
@@ -78,7 +79,7 @@ impl Hook {
 
     /// Its API.
     pub fn api(&self) -> Api<WebhookEndpoint> {
-        Api::namespaced(self.client.clone(), NAMESPACE)
+        Api::default_namespaced(self.client.clone())
     }
 
     /// Posts a signed GitHub delivery.
@@ -88,7 +89,7 @@ impl Hook {
 
     /// Everything in its log, oldest first.
     pub async fn events(&self) -> Result<Vec<Event>> {
-        events(&self.client, &self.name).await
+        events(&self.reader, &self.name).await
     }
 
     /// Waits until the log holds at least `count` events, and gives all.
@@ -105,11 +106,12 @@ impl Hook {
     pub async fn body(&self, sequence: u64) -> Result<Bytes> {
         use http_body_util::BodyExt;
         let path = format!(
-            "/apis/{LOG_GROUP}/{VERSION}/namespaces/{NAMESPACE}/webhookevents/{}/body",
+            "/apis/{LOG_GROUP}/{VERSION}/namespaces/{}/webhookevents/{}/body",
+            self.namespace,
             event_name(&self.name, sequence)
         );
         let request = http::Request::get(path).body(kube::client::Body::empty())?;
-        let answer = self.client.send(request).await?;
+        let answer = self.reader.send(request).await?;
         anyhow::ensure!(answer.status() == 200, "body answered {}", answer.status());
         Ok(answer.into_body().collect().await?.to_bytes())
     }
@@ -125,9 +127,9 @@ pub fn event_kind() -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(LOG_GROUP, VERSION, "WebhookEvent"), "webhookevents")
 }
 
-/// Events of an endpoint, oldest first, read page by page with any client.
+/// Events of an endpoint of the client's namespace, oldest first, read page by page.
 pub async fn events(client: &Client, endpoint: &str) -> Result<Vec<Event>> {
-    let api: Api<Event> = Api::namespaced_with(client.clone(), NAMESPACE, &event_kind());
+    let api: Api<Event> = Api::default_namespaced_with(client.clone(), &event_kind());
     let (mut all, mut params) =
         (Vec::new(), ListParams::default().fields(&format!("spec.endpoint={endpoint}")).limit(500));
     loop {
@@ -147,6 +149,6 @@ pub async fn write_secret(client: &Client, name: &str, token: &str) -> Result<()
     let mut secret =
         Secret { data: Some(BTreeMap::from([("token".into(), ByteString(token.into()))])), ..Default::default() };
     secret.metadata.name = Some(name.into());
-    Api::<Secret>::namespaced(client.clone(), NAMESPACE).create(&PostParams::default(), &secret).await?;
+    Api::<Secret>::default_namespaced(client.clone()).create(&PostParams::default(), &secret).await?;
     Ok(())
 }

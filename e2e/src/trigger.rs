@@ -6,20 +6,20 @@ use kube::{Api, Client};
 use roadstead_api::trigger::{Forward, HubEndpoint, Start};
 use roadstead_api::{Trigger, TriggerSpec, TriggerStatus};
 
-use crate::endpoint::NAMESPACE;
+use crate::endpoint::Hook;
 use crate::wait::eventually;
 
 /// The spec of a trigger that forwards an endpoint's events, from the oldest on.
-pub fn forward(endpoint: &str, url: &str) -> TriggerSpec {
+pub fn forward(hook: &Hook, url: &str) -> TriggerSpec {
     TriggerSpec {
-        endpoint: HubEndpoint { hub: "main".into(), namespace: NAMESPACE.into(), name: endpoint.into() },
+        endpoint: HubEndpoint { hub: "main".into(), namespace: hook.namespace.clone(), name: hook.name.clone() },
         forward: Some(Forward { url: url.into(), timeout: "10s".into(), ..Forward::default() }),
         start: Start::Earliest,
         ..TriggerSpec::default()
     }
 }
 
-/// Creates it.
+/// Creates it in the client's namespace, which need not be on the same control plane as the endpoint.
 pub async fn create(client: &Client, name: &str, spec: TriggerSpec) -> Result<()> {
     api(client).create(&PostParams::default(), &Trigger::new(name, spec)).await?;
     Ok(())
@@ -41,5 +41,5 @@ pub async fn done(client: &Client, name: &str, sequence: u64) -> Result<TriggerS
 }
 
 fn api(client: &Client) -> Api<Trigger> {
-    Api::namespaced(client.clone(), NAMESPACE)
+    Api::default_namespaced(client.clone())
 }

@@ -40,12 +40,7 @@ pub struct Addresses {
 }
 
 impl Up {
-    /// Starts on an empty directory and free ports, and waits until it is ready.
-    pub async fn start() -> Result<Up> {
-        Up::with(&[]).await
-    }
-
-    /// As [`Up::start`], with more arguments.
+    /// Starts on an empty directory and free ports, with more arguments, and waits until it is ready.
     pub async fn with(extra: &[&str]) -> Result<Up> {
         let scratch = tempfile::tempdir()?;
         let data = scratch.path().join("data");
@@ -75,12 +70,6 @@ impl Up {
         self.process = spawn(&self.data, &self.extra, Some(&self.addresses), self.scratch.path())?;
         self.addresses = ready(&mut self.process, &self.data).await?;
         Ok(())
-    }
-
-    /// kill -9 and start again.
-    pub async fn crash(&mut self) -> Result<()> {
-        self.kill()?;
-        self.start_again().await
     }
 
     /// Its process.
@@ -117,36 +106,6 @@ impl Up {
     pub fn kubectl(&self) -> Result<Kubectl> {
         Kubectl::new(&self.kubeconfig())
     }
-
-    /// A kube-rs client as admin.
-    pub async fn client(&self) -> Result<kube::Client> {
-        client(&self.kubeconfig()).await
-    }
-
-    /// Runs a verb of the command line as admin; fails unless it exits with 0. Gives stdout.
-    pub fn cli(&self, arguments: &[&str]) -> Result<String> {
-        cli(&self.kubeconfig(), arguments)
-    }
-
-    /// Starts a verb of the command line as admin in the background; what it writes is in the process' log.
-    pub fn spawn_cli(&self, arguments: &[&str]) -> Result<Process> {
-        let mut command = Command::new(tools::roadstead()?);
-        command.args(arguments).env("KUBECONFIG", self.kubeconfig());
-        let log = self.scratch.path().join(format!("cli-{}.log", arguments.join("-").replace('/', "_")));
-        Process::start(&format!("roadstead {}", arguments.join(" ")), &mut command, &log)
-    }
-
-    /// Where to post, plain HTTP: the path of `status.url` at the present address.
-    pub fn hook_url(&self, status_url: &str) -> Result<String> {
-        Ok(format!("http://{}{}", self.addresses.hub, url::Url::parse(status_url)?.path()))
-    }
-
-    /// A page of the admin listener, e.g. `/metrics`.
-    pub async fn admin_page(&self, path: &str) -> Result<String> {
-        let answer = get(&format!("http://{}{path}", self.addresses.admin)).await?;
-        ensure!(answer.status == 200, "{path} answered {}", answer.status);
-        answer.text()
-    }
 }
 
 /// A kube-rs client for any kubeconfig.
@@ -166,6 +125,14 @@ pub fn cli(kubeconfig: &Path, arguments: &[&str]) -> Result<String> {
         bail!("roadstead {} ended with {}: {stderr}", arguments.join(" "), output.status);
     }
     Ok(stdout)
+}
+
+/// Starts a verb of the command line with a kubeconfig in the background; its log is in `scratch`.
+pub fn spawn_cli(kubeconfig: &Path, scratch: &Path, arguments: &[&str]) -> Result<Process> {
+    let mut command = Command::new(tools::roadstead()?);
+    command.args(arguments).env("KUBECONFIG", kubeconfig);
+    let log = scratch.join(format!("cli-{}.log", arguments.join("-").replace('/', "_")));
+    Process::start(&format!("roadstead {}", arguments.join(" ")), &mut command, &log)
 }
 
 fn spawn(data: &Path, extra: &[String], again: Option<&Addresses>, scratch: &Path) -> Result<Process> {

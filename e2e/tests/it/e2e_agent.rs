@@ -11,7 +11,7 @@ use roadstead_e2e::endpoint::SECRET;
 use roadstead_e2e::http::Sender;
 use roadstead_e2e::receiver::Received;
 use roadstead_e2e::wait::within;
-use roadstead_e2e::{Agent, Hook, Kubectl, Receiver, Result, Up, ensure, eventually, sign, trigger};
+use roadstead_e2e::{Agent, Hook, Kubectl, Platform, Receiver, Result, ensure, eventually, sign, trigger};
 use serde_json::json;
 
 /// Deliveries at the same time.
@@ -42,8 +42,8 @@ async fn stop(agent: &mut Agent) -> Result<()> {
     Ok(())
 }
 
-fn subscribe(up: &Up, name: &str) -> Result<String> {
-    up.cli(&["subscriber", "add", name, "--endpoint", "default/shop"])
+fn subscribe(up: &Platform, name: &str) -> Result<String> {
+    up.cli(&["subscriber", "add", name, "--endpoint", &format!("{}/shop", up.namespace())])
 }
 
 /// First arrivals, which must be the log's order; repeats are allowed, gaps are not.
@@ -60,12 +60,12 @@ async fn check_order(hook: &Hook, received: &[Received]) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_was_away_catches_up_in_order_and_only_once() -> Result<()> {
     const MISSED: usize = 2000;
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let receiver = Receiver::start().await?;
     let mut agent = Agent::start(&subscribe(&up, "edge")?).await?;
     let client = agent.client().await?;
-    trigger::create(&client, "relay", trigger::forward("shop", &receiver.url("/"))).await?;
+    trigger::create(&client, "relay", trigger::forward(&hook, &receiver.url("/"))).await?;
     deliver(&hook, 0..10).await?;
     trigger::done(&client, "relay", 10).await?;
     stop(&mut agent).await?;
@@ -82,11 +82,11 @@ async fn an_agent_that_was_away_catches_up_in_order_and_only_once() -> Result<()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_killed_between_action_and_position_forgets_nothing() -> Result<()> {
     const ALL: usize = 300;
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let receiver = Receiver::start().await?;
     let mut agent = Agent::start(&subscribe(&up, "edge")?).await?;
-    trigger::create(&agent.client().await?, "relay", trigger::forward("shop", &receiver.url("/"))).await?;
+    trigger::create(&agent.client().await?, "relay", trigger::forward(&hook, &receiver.url("/"))).await?;
     deliver(&hook, 0..ALL).await?;
     for stop in [20, 80, 160] {
         receiver.wait_for(stop).await?;
@@ -99,11 +99,11 @@ async fn an_agent_killed_between_action_and_position_forgets_nothing() -> Result
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_action_that_hangs_when_the_agent_dies_is_done_again() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let receiver = Receiver::start().await?;
     let mut agent = Agent::start(&subscribe(&up, "edge")?).await?;
-    trigger::create(&agent.client().await?, "relay", trigger::forward("shop", &receiver.url("/"))).await?;
+    trigger::create(&agent.client().await?, "relay", trigger::forward(&hook, &receiver.url("/"))).await?;
     receiver.close();
     deliver(&hook, 0..1).await?;
     receiver.wait_for(1).await?;
@@ -118,14 +118,14 @@ async fn an_action_that_hangs_when_the_agent_dies_is_done_again() -> Result<()> 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hub_that_restarts_and_a_cut_cable_are_survived() -> Result<()> {
-    let mut up = Up::start().await?;
+    let mut up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let receiver = Receiver::start().await?;
-    let cable = Cable::to(&up.addresses().hub).await?;
-    let kubeconfig = subscribe(&up, "edge")?.replace(&up.addresses().hub, cable.address());
+    let cable = Cable::to(up.hub()).await?;
+    let kubeconfig = subscribe(&up, "edge")?.replace(up.hub(), cable.address());
     let agent = Agent::start(&kubeconfig).await?;
     let client = agent.client().await?;
-    trigger::create(&client, "relay", trigger::forward("shop", &receiver.url("/"))).await?;
+    trigger::create(&client, "relay", trigger::forward(&hook, &receiver.url("/"))).await?;
     deliver(&hook, 0..20).await?;
     receiver.wait_for(20).await?;
     up.crash().await?;
@@ -141,13 +141,13 @@ async fn a_hub_that_restarts_and_a_cut_cable_are_survived() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_agents_with_one_identity_each_act_on_everything() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let kubeconfig = subscribe(&up, "twins")?;
     let mut twins = Vec::new();
     for _ in 0..2 {
         let (agent, receiver) = (Agent::start(&kubeconfig).await?, Receiver::start().await?);
-        trigger::create(&agent.client().await?, "relay", trigger::forward("shop", &receiver.url("/"))).await?;
+        trigger::create(&agent.client().await?, "relay", trigger::forward(&hook, &receiver.url("/"))).await?;
         twins.push((agent, receiver));
     }
     deliver(&hook, 0..50).await?;
@@ -163,12 +163,12 @@ async fn two_agents_with_one_identity_each_act_on_everything() -> Result<()> {
 async fn an_agent_away_for_100_000_events_reads_them_all_and_acts_on_those_it_wants() -> Result<()> {
     const MISSED: usize = 100_000;
     const WANTED: usize = MISSED / 1000;
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let receiver = Receiver::start().await?;
     let mut agent = Agent::start(&subscribe(&up, "edge")?).await?;
     let spec =
-        TriggerSpec { filter: Some("event.id.endsWith('000')".into()), ..trigger::forward("shop", &receiver.url("/")) };
+        TriggerSpec { filter: Some("event.id.endsWith('000')".into()), ..trigger::forward(&hook, &receiver.url("/")) };
     trigger::create(&agent.client().await?, "relay", spec).await?;
     stop(&mut agent).await?;
     deliver(&hook, 1..MISSED + 1).await?;
@@ -190,13 +190,13 @@ async fn an_agent_away_for_100_000_events_reads_them_all_and_acts_on_those_it_wa
 async fn an_agent_whose_events_were_removed_is_told_how_many() -> Result<()> {
     const KEPT: usize = 50;
     const ALL: usize = 500;
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let patch = Patch::Merge(json!({"spec": {"retention": {"events": KEPT}}}));
     hook.api().patch("shop", &PatchParams::default(), &patch).await?;
     let receiver = Receiver::start().await?;
     let mut agent = Agent::start(&subscribe(&up, "edge")?).await?;
-    trigger::create(&agent.client().await?, "relay", trigger::forward("shop", &receiver.url("/"))).await?;
+    trigger::create(&agent.client().await?, "relay", trigger::forward(&hook, &receiver.url("/"))).await?;
     deliver(&hook, 0..10).await?;
     trigger::done(&agent.client().await?, "relay", 10).await?;
     stop(&mut agent).await?;

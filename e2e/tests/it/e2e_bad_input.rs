@@ -5,13 +5,13 @@ use roadstead_api::WebhookEndpointSpec;
 use roadstead_api::endpoint::{Authentication, Provider};
 use roadstead_e2e::endpoint::{SECRET, inline_body};
 use roadstead_e2e::http::{Header, get};
-use roadstead_e2e::{Hook, Result, Up, ensure, eventually, post, sign};
+use roadstead_e2e::{Hook, Platform, Result, ensure, eventually, post, sign};
 
 const BODY: &[u8] = br#"{"ref":"refs/heads/main","repository":{"full_name":"octo/shop"}}"#;
 
 #[tokio::test]
 async fn signatures_that_prove_nothing_are_refused_and_leave_no_event() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let good = sign::github_signature(SECRET, BODY);
     let signed = |value: &str| -> Vec<Header> {
@@ -60,7 +60,7 @@ async fn signatures_that_prove_nothing_are_refused_and_leave_no_event() -> Resul
 async fn standard_webhooks_are_checked_for_age_and_any_valid_signature_counts() -> Result<()> {
     const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     const OTHER: &str = "whsec_b3RoZXIga2V5IG90aGVyIGtleSBvdGhlciBrZXk=";
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let spec = WebhookEndpointSpec { provider: Provider::Standard, ..Default::default() };
     let hook = Hook::create(&up, "standard", KEY, spec).await?;
     let now = Timestamp::now();
@@ -87,7 +87,7 @@ async fn standard_webhooks_are_checked_for_age_and_any_valid_signature_counts() 
 
 #[tokio::test]
 async fn a_signed_body_that_is_no_json_is_kept_as_it_is() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let bodies: [&[u8]; 4] = [b"{\"half\":", b"\xff\xfe\x00binary", b"", b"null"];
     for (number, body) in bodies.iter().enumerate() {
@@ -106,7 +106,7 @@ async fn a_signed_body_that_is_no_json_is_kept_as_it_is() -> Result<()> {
 
 #[tokio::test]
 async fn a_delivery_that_comes_again_is_recorded_once() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let other = Hook::github(&up, "other").await?;
     let mut posts = Vec::new();
@@ -131,7 +131,7 @@ async fn a_delivery_that_comes_again_is_recorded_once() -> Result<()> {
 
 #[tokio::test]
 async fn url_only_endpoints_take_what_is_unsigned_and_say_so() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let spec = WebhookEndpointSpec {
         provider: Provider::Generic,
         authentication: Authentication::UrlOnly,
@@ -148,9 +148,9 @@ async fn url_only_endpoints_take_what_is_unsigned_and_say_so() -> Result<()> {
 
 #[tokio::test]
 async fn what_is_not_a_hook_is_not_there() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
-    let hub = format!("http://{}", up.addresses().hub);
+    let hub = format!("http://{}", up.hub());
     let unknown = format!("{hub}/hooks/0123456789abcdef0123456789abcdef");
     ensure!(post(&unknown, &sign::github(SECRET, "push", "x", BODY), BODY).await?.status == 404);
     ensure!(get(&hook.url).await?.status == 405);
@@ -163,7 +163,7 @@ async fn what_is_not_a_hook_is_not_there() -> Result<()> {
 
 #[tokio::test]
 async fn credentials_in_clear_are_not_recorded() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let spec = WebhookEndpointSpec { provider: Provider::Gitlab, ..Default::default() };
     let hook = Hook::create(&up, "lab", "gitlab-token-value", spec).await?;
     let headers: Vec<Header> = [

@@ -4,11 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 
 use roadstead_e2e::up::cli;
 use roadstead_e2e::wait::within;
-use roadstead_e2e::{PATIENCE, Receiver, Result, Up, ensure, eventually, post, sign};
+use roadstead_e2e::{PATIENCE, Platform, Receiver, Result, ensure, eventually, post, sign};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hook_is_made_shown_followed_replayed_and_deleted() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let file = up.scratch().join("secret");
     let file = file.to_str().unwrap_or_default();
     let url = up.cli(&["hook", "create", "shop", "--provider", "github", "--secret-file", file])?;
@@ -29,11 +29,11 @@ async fn a_hook_is_made_shown_followed_replayed_and_deleted() -> Result<()> {
         Ok(up.cli(&["hook", "list"])?.contains("octo/shop refs/heads/main").then_some(()))
     })
     .await?;
-    ensure!(up.cli(&["hook", "events", "shop"])?.lines().count() == 4, "a header and three events");
-    let last = up.cli(&["hook", "events", "shop", "--last", "1", "-o", "json"])?;
+    ensure!(up.events_cli(&["hook", "events", "shop"])?.lines().count() == 4, "a header and three events");
+    let last = up.events_cli(&["hook", "events", "shop", "--last", "1", "-o", "json"])?;
     ensure!(last.lines().count() == 1 && last.contains("\"three\""), "{last}");
 
-    let mut follow = up.spawn_cli(&["hook", "events", "shop", "-f", "--last", "1"])?;
+    let mut follow = up.spawn_events_cli(&["hook", "events", "shop", "-f", "--last", "1"])?;
     eventually("the last one is shown", async || Ok(follow.log().contains("three").then_some(()))).await?;
     ensure!(deliver("four").await?.is_success());
     within(PATIENCE, "the new one is shown", async || Ok(follow.log().contains("four").then_some(()))).await?;
@@ -41,7 +41,7 @@ async fn a_hook_is_made_shown_followed_replayed_and_deleted() -> Result<()> {
     follow.kill()?;
 
     let receiver = Receiver::start().await?;
-    let answer = up.cli(&["hook", "replay", "shop", "--sequence", "2", "--to", &receiver.url("/again")])?;
+    let answer = up.events_cli(&["hook", "replay", "shop", "--sequence", "2", "--to", &receiver.url("/again")])?;
     ensure!(answer == "200 OK\n", "{answer}");
     let received = receiver.received();
     ensure!(received.len() == 1 && received[0].body == body.as_slice() && received[0].path == "/again");
@@ -58,7 +58,7 @@ async fn a_hook_is_made_shown_followed_replayed_and_deleted() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trigger_is_made_and_shown() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let url = up.cli(&["hook", "create", "open", "--provider", "generic", "--url-only"])?;
     let receiver = Receiver::start().await?;
     let made = up.cli(&["trigger", "create", "relay", "--endpoint", "open", "--forward", &receiver.url("/")])?;
@@ -75,7 +75,7 @@ async fn a_trigger_is_made_and_shown() -> Result<()> {
 
 #[tokio::test]
 async fn dry_runs_keep_nothing_and_version_names_the_control_plane() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     up.cli(&["hook", "create", "shop", "--provider", "github", "--dry-run", "server"])?;
     ensure!(up.cli(&["hook", "list", "-o", "name"])?.is_empty());
     ensure!(up.cli(&["version"])?.contains("control plane v1."));

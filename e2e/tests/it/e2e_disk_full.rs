@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use roadstead_e2e::{Context, Hook, Result, Up, ensure, eventually};
+use roadstead_e2e::{Context, Hook, Platform, Result, ensure, eventually};
 
 /// A small file system of its own; only root may mount one.
 struct Tmpfs<'a>(&'a Path);
@@ -36,7 +36,7 @@ async fn a_full_disk_answers_503_and_recovers_by_itself() -> Result<()> {
         eprintln!("not root: no file system can be mounted, so nothing is tested here");
         return Ok(());
     };
-    let mut up = Up::on(&directory.path().join("data"), &[]).await?;
+    let mut up = Platform::on(&directory.path().join("data")).await?;
     let hook = Hook::github(&up, "shop").await?;
     let body = vec![b' '; 256 * 1024];
     let mut kept = Vec::new();
@@ -72,7 +72,7 @@ async fn a_full_disk_answers_503_and_recovers_by_itself() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_quota_answers_503_before_the_disk_is_full() -> Result<()> {
-    let up = Up::with(&["--log-quota", "8Mi"]).await?;
+    let up = Platform::with(&["--log-quota", "8Mi"]).await?;
     let hook = Hook::github(&up, "shop").await?;
     let body = vec![b' '; 256 * 1024];
     let mut kept = 0;

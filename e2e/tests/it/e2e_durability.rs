@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use roadstead_e2e::{Hook, Result, Up, ensure, eventually};
+use roadstead_e2e::{Hook, Platform, Result, ensure, eventually};
 
 /// Senders at the same time.
 const SENDERS: usize = 8;
@@ -21,7 +21,7 @@ fn body(id: &str) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_under_load_loses_nothing_and_doubles_nothing() -> Result<()> {
-    let mut up = Up::start().await?;
+    let mut up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     // Of each delivery: whether it was answered 2xx. Its sender tries only once in each round.
     let mut sent: BTreeMap<String, bool> = BTreeMap::new();
@@ -80,7 +80,7 @@ async fn kill_9_under_load_loses_nothing_and_doubles_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn a_store_of_a_newer_release_is_refused_and_left_alone() -> Result<()> {
-    let mut up = Up::start().await?;
+    let mut up = Platform::start().await?;
     Hook::github(&up, "shop").await?;
     up.kill()?;
     let files = databases(up.data())?;
@@ -102,7 +102,7 @@ async fn a_store_of_a_newer_release_is_refused_and_left_alone() -> Result<()> {
 
 #[tokio::test]
 async fn a_store_that_is_truncated_is_refused_with_the_reason() -> Result<()> {
-    let mut up = Up::start().await?;
+    let mut up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     for number in 0..50 {
         ensure!(hook.deliver("push", &number.to_string(), &vec![b' '; 10_000]).await?.is_success());

@@ -3,21 +3,21 @@
 use roadstead_api::WebhookEndpointSpec;
 use roadstead_api::endpoint::Provider;
 use roadstead_e2e::endpoint::SECRET;
-use roadstead_e2e::{Hook, Result, Up, ensure, eventually};
+use roadstead_e2e::{Hook, Platform, Result, ensure, eventually};
 use serde_json::json;
 
 fn push(reference: &str) -> Vec<u8> {
     json!({"ref": reference, "repository": {"full_name": "octo/shop"}, "commits": []}).to_string().into_bytes()
 }
 
-async fn filtered(up: &Up, filter: &str) -> Result<Hook> {
+async fn filtered(up: &Platform, filter: &str) -> Result<Hook> {
     let spec = WebhookEndpointSpec { provider: Provider::Github, filter: Some(filter.into()), ..Default::default() };
     Hook::create(up, "shop", SECRET, spec).await
 }
 
 #[tokio::test]
 async fn what_is_not_wanted_is_answered_well_and_counted() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let spec = WebhookEndpointSpec {
         provider: Provider::Github,
         events: vec!["push".into()],
@@ -45,7 +45,7 @@ async fn what_is_not_wanted_is_answered_well_and_counted() -> Result<()> {
 
 #[tokio::test]
 async fn a_filter_that_fails_keeps_the_event_and_says_so() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = filtered(&up, "event.git.commits[3].id == 'x'").await?;
     ensure!(hook.deliver("push", "1", &push("refs/heads/main")).await?.is_success());
     ensure!(hook.events().await?.len() == 1);
@@ -54,7 +54,7 @@ async fn a_filter_that_fails_keeps_the_event_and_says_so() -> Result<()> {
 
 #[tokio::test]
 async fn filters_that_cost_too_much_or_are_no_cel_are_told_when_they_are_written() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let kubectl = up.kubectl()?;
     let ten = "[1,2,3,4,5,6,7,8,9,10]";
     let deep = (0..9).fold("true".to_string(), |inner, depth| format!("{ten}.all(v{depth}, {inner})"));

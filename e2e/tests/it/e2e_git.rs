@@ -7,7 +7,7 @@ use std::process::Command;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use roadstead_e2e::endpoint::SECRET;
-use roadstead_e2e::{Context, Hook, Result, Up, ensure};
+use roadstead_e2e::{Context, Hook, Platform, Result, ensure};
 
 /// What a small git host does: the body from the pushed refs, its HMAC by openssl, the POST by curl.
 const HOOK: &str = r#"#!/bin/sh
@@ -31,10 +31,10 @@ fn git(directory: &Path, words: &str, env: &[(&str, &str)]) -> Result<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_push_to_a_bare_repository_arrives() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let url = hook.get().await?.status.and_then(|status| status.url).context("no URL")?;
-    let maps: Api<ConfigMap> = Api::namespaced(up.client().await?, "roadstead-system");
+    let maps: Api<ConfigMap> = Api::namespaced(up.client().await?, up.system_namespace());
     let ca = maps.get("roadstead-hub").await?.data.and_then(|mut data| data.remove("ca.crt")).context("no ca.crt")?;
     let directory = up.scratch();
     std::fs::write(directory.join("ca.crt"), ca)?;

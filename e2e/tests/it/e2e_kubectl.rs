@@ -1,8 +1,8 @@
-//! Plain kubectl against the embedded control plane: every verb that people use.
+//! Plain kubectl against the control plane: every verb that people use.
 
 use std::os::unix::fs::PermissionsExt;
 
-use roadstead_e2e::{Kubectl, Result, Up, ensure, eventually};
+use roadstead_e2e::{Kubectl, Platform, Result, ensure, eventually};
 use serde_json::{Value, json};
 
 const HOOK: &str = "
@@ -12,8 +12,8 @@ metadata: {name: shop, labels: {team: a}}
 spec: {provider: github, authentication: urlOnly}
 ";
 
-async fn started() -> Result<(Up, Kubectl)> {
-    let up = Up::start().await?;
+async fn started() -> Result<(Platform, Kubectl)> {
+    let up = Platform::start().await?;
     let kubectl = up.kubectl()?;
     Ok((up, kubectl))
 }
@@ -109,12 +109,13 @@ async fn edit_and_explain_and_discovery() -> Result<()> {
     ensure!(kubectl.run("explain webhookendpoint --recursive")?.contains("retention"));
     ensure!(kubectl.run("explain deployment.spec.template.spec.containers.image")?.contains("image"));
     let resources = kubectl.run("api-resources")?;
-    for kind in
-        ["WebhookEndpoint", "WebhookEvent", "Subscriber", "Trigger", "DeadLetter", "Deployment", "Secret", "Lease"]
-    {
+    for kind in ["WebhookEndpoint", "Subscriber", "Trigger", "DeadLetter", "Deployment", "Secret", "Lease"] {
         ensure!(resources.contains(kind), "{kind} is missing in {resources}");
     }
-    ensure!(kubectl.run("api-versions")?.contains("log.roadstead.dev/v1alpha1"));
+    // Events come from who serves them: the embedded control plane itself, or the hub beside a cluster.
+    let events = up.events_kubectl()?;
+    ensure!(events.run("api-resources")?.contains("WebhookEvent"));
+    ensure!(events.run("api-versions")?.contains("log.roadstead.dev/v1alpha1"));
     Ok(())
 }
 
@@ -155,16 +156,17 @@ async fn dry_run_changes_nothing_and_diff_shows_what_would() -> Result<()> {
 
 #[tokio::test]
 async fn rbac_answers_and_binds() -> Result<()> {
-    let (_up, kubectl) = started().await?;
+    let (up, kubectl) = started().await?;
     ensure!(kubectl.run("auth can-i delete hooks")? == "yes");
     ensure!(kubectl.run("auth whoami -o name").is_ok());
     kubectl.run("create serviceaccount robot")?;
-    let robot = "--as=system:serviceaccount:default:robot";
+    let robot = format!("--as=system:serviceaccount:{}:robot", up.namespace());
+    let robot = robot.as_str();
     let said = kubectl.say(&["auth", "can-i", "get", "secrets", robot], "")?;
     ensure!(said.code == 1 && said.out.trim() == "no", "{said:?}");
     ensure!(kubectl.say(&["get", "secrets", robot], "")?.err.contains("Forbidden"));
     kubectl.run("create role reader --verb=get,list,watch --resource=secrets")?;
-    kubectl.run("create rolebinding reader --role=reader --serviceaccount=default:robot")?;
+    kubectl.run(&format!("create rolebinding reader --role=reader --serviceaccount={}:robot", up.namespace()))?;
     eventually("the binding counts", async || {
         Ok((kubectl.say(&["auth", "can-i", "list", "secrets", robot], "")?.out.trim() == "yes").then_some(()))
     })
@@ -176,9 +178,9 @@ async fn rbac_answers_and_binds() -> Result<()> {
 
 #[tokio::test]
 async fn owners_and_namespaces_take_along_what_is_theirs() -> Result<()> {
-    let (_up, kubectl) = started().await?;
-    kubectl.run("create namespace team-b")?;
-    kubectl.run("create configmap one -n team-b")?;
+    let up = Platform::with_namespaces(&["team-b"]).await?;
+    let (kubectl, team) = (up.kubectl()?, up.other("team-b"));
+    kubectl.run(&format!("create configmap one -n {team}"))?;
     kubectl.run("create configmap owner")?;
     let uid = kubectl.run("get configmap owner -o jsonpath={.metadata.uid}")?;
     let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid});
@@ -191,9 +193,9 @@ async fn owners_and_namespaces_take_along_what_is_theirs() -> Result<()> {
         Ok((kubectl.say(&["get", "configmap", "owned"], "")?.code != 0).then_some(()))
     })
     .await?;
-    kubectl.run("delete namespace team-b --timeout=30s")?;
-    ensure!(kubectl.say(&["get", "namespace", "team-b"], "")?.code != 0);
-    ensure!(kubectl.say(&["create", "configmap", "late", "-n", "team-b"], "")?.code != 0);
+    kubectl.run(&format!("delete namespace {team} --timeout=30s"))?;
+    ensure!(kubectl.say(&["get", "namespace", &team], "")?.code != 0);
+    ensure!(kubectl.say(&["create", "configmap", "late", "-n", &team], "")?.code != 0);
     Ok(())
 }
 
@@ -202,11 +204,11 @@ async fn custom_resources_of_users_work_too() -> Result<()> {
     const CRD: &str = "
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
-metadata: {name: ships.example.com}
+metadata: {name: ships.GROUP, annotations: {example.com/made-by: test}}
 spec:
-  group: example.com
+  group: GROUP
   scope: Namespaced
-  names: {plural: ships, singular: ship, kind: Ship, shortNames: [sh]}
+  names: {plural: ships, singular: ship, kind: Ship}
   versions:
     - name: v1
       served: true
@@ -223,11 +225,14 @@ spec:
                 crew: {type: integer, default: 1}
               x-kubernetes-validations: [{rule: 'self.crew < 100', message: 'too many'}]
 ";
-    let (_up, kubectl) = started().await?;
-    kubectl.apply(CRD)?;
-    kubectl.run("wait crd/ships.example.com --for=condition=Established --timeout=10s")?;
+    let (up, kubectl) = started().await?;
+    // Kinds belong to the whole cluster; that of this test has a group of its own.
+    let group = format!("{}.example.com", up.namespace());
+    kubectl.apply(&CRD.replace("GROUP", &group))?;
+    kubectl.run(&format!("wait crd/ships.{group} --for=condition=Established --timeout=10s"))?;
     let ship = |spec: Value| {
-        json!({"apiVersion": "example.com/v1", "kind": "Ship", "metadata": {"name": "a"}, "spec": spec}).to_string()
+        json!({"apiVersion": format!("{group}/v1"), "kind": "Ship", "metadata": {"name": "a"}, "spec": spec})
+            .to_string()
     };
     let wrong = [
         json!({"name": "x"}),
@@ -239,8 +244,9 @@ spec:
     for wrong in wrong {
         ensure!(kubectl.apply(&ship(wrong.clone())).is_err(), "{wrong}");
     }
-    kubectl.apply(&ship(json!({"name": "ship"})))?;
-    ensure!(kubectl.run("get sh a -o jsonpath={.spec.crew}")? == "1");
-    kubectl.run("delete crd ships.example.com")?;
-    eventually("the kind is gone", async || Ok((kubectl.say(&["get", "ships"], "")?.code != 0).then_some(()))).await
+    eventually("a good one is taken", async || kubectl.apply(&ship(json!({"name": "ship"}))).map(Some)).await?;
+    ensure!(kubectl.run(&format!("get ships.{group} a -o jsonpath={{.spec.crew}}"))? == "1");
+    kubectl.run(&format!("delete crd ships.{group}"))?;
+    let ships = format!("ships.{group}");
+    eventually("the kind is gone", async || Ok((kubectl.say(&["get", &ships], "")?.code != 0).then_some(()))).await
 }

@@ -5,10 +5,10 @@ use roadstead_api::WebhookEndpointSpec;
 use roadstead_api::endpoint::{Provider, SecretKeyRef};
 use roadstead_e2e::endpoint::SECRET;
 use roadstead_e2e::http::{get, raw, raw_status};
-use roadstead_e2e::{Hook, Result, Up, ensure, eventually, post, sign};
+use roadstead_e2e::{Hook, Platform, Result, ensure, eventually, post, sign};
 use serde_json::json;
 
-async fn small(up: &Up) -> Result<Hook> {
+async fn small(up: &Platform) -> Result<Hook> {
     let spec = WebhookEndpointSpec { provider: Provider::Github, max_body_bytes: Some(1000), ..Default::default() };
     Hook::create(up, "small", SECRET, spec).await
 }
@@ -19,7 +19,7 @@ fn path(hook: &Hook) -> String {
 
 #[tokio::test]
 async fn a_body_at_the_cap_is_taken_and_one_over_it_is_not() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = small(&up).await?;
     let body = |length: usize| format!("\"{}\"", "x".repeat(length - 2)).into_bytes();
     ensure!(hook.deliver("push", "fits", &body(1000)).await?.is_success());
@@ -31,21 +31,21 @@ async fn a_body_at_the_cap_is_taken_and_one_over_it_is_not() -> Result<()> {
 
 #[tokio::test]
 async fn the_announced_length_is_refused_before_the_body_comes() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = small(&up).await?;
     let head = format!("POST /{} HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n", path(&hook));
-    let answer = raw(&up.addresses().hub, head.as_bytes(), None).await?;
+    let answer = raw(up.hub(), head.as_bytes(), None).await?;
     ensure!(raw_status(&answer) == Some(413), "{answer:?}");
     Ok(())
 }
 
 #[tokio::test]
 async fn a_body_that_never_ends_is_ended() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = small(&up).await?;
     let head = format!("POST /{} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", path(&hook));
     let answer = raw(
-        &up.addresses().hub,
+        up.hub(),
         head.as_bytes(),
         Some(b"40\r\n0123456789012345678901234567890123456789012345678901234567890123\r\n"),
     )
@@ -58,13 +58,13 @@ async fn a_body_that_never_ends_is_ended() -> Result<()> {
 
 #[tokio::test]
 async fn headers_over_the_cap_are_refused() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = small(&up).await?;
     let many: String = (0..400).map(|number| format!("x-{number}: y\r\n")).collect();
     let large = format!("x-large: {}\r\n", "y".repeat(1 << 20));
     for (what, headers) in [("many", many), ("large", large)] {
         let head = format!("POST /{} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n{headers}\r\n{{}}", path(&hook));
-        let answer = raw(&up.addresses().hub, head.as_bytes(), None).await?;
+        let answer = raw(up.hub(), head.as_bytes(), None).await?;
         ensure!(answer.is_empty() || raw_status(&answer) == Some(431), "{what}: {answer:?}");
     }
     ensure!(hook.deliver("push", "after", b"{}").await?.is_success());
@@ -74,11 +74,11 @@ async fn headers_over_the_cap_are_refused() -> Result<()> {
 
 #[tokio::test]
 async fn a_sender_that_says_nothing_is_hung_up_on() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = small(&up).await?;
-    let head = raw(&up.addresses().hub, b"POST /hooks/x HTTP/1.1\r\nHost: ", None);
+    let head = raw(up.hub(), b"POST /hooks/x HTTP/1.1\r\nHost: ", None);
     let body = format!("POST /{} HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{{", path(&hook));
-    let (head, body) = tokio::join!(head, raw(&up.addresses().hub, body.as_bytes(), None));
+    let (head, body) = tokio::join!(head, raw(up.hub(), body.as_bytes(), None));
     for answer in [head?, body?] {
         ensure!(answer.is_empty() || raw_status(&answer) == Some(408), "{answer:?}");
     }
@@ -88,7 +88,7 @@ async fn a_sender_that_says_nothing_is_hung_up_on() -> Result<()> {
 
 #[tokio::test]
 async fn an_endpoint_that_is_suspended_asks_to_come_again() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let suspend = async |suspend: bool| {
         let patch = Patch::Merge(json!({"spec": {"suspend": suspend}}));
@@ -116,7 +116,7 @@ async fn an_endpoint_that_is_suspended_asks_to_come_again() -> Result<()> {
 
 #[tokio::test]
 async fn an_endpoint_deleted_while_posting_answers_404_and_then_nothing_gets_in() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let poster = tokio::spawn({
         let hook = hook.clone();
@@ -136,7 +136,7 @@ async fn an_endpoint_deleted_while_posting_answers_404_and_then_nothing_gets_in(
     hook.wait_for(5).await?;
     hook.api().delete("shop", &DeleteParams::default()).await?;
     ensure!(poster.await?? > 0);
-    ensure!(get(&format!("http://{}/readyz", up.addresses().hub)).await?.status == 200);
+    ensure!(get(&format!("http://{}/readyz", up.hub())).await?.status == 200);
     let secrets = vec![SecretKeyRef { name: "shop-hook".into(), key: "token".into() }];
     let spec = WebhookEndpointSpec { provider: Provider::Github, secrets, ..Default::default() };
     let again = Hook::create(&up, "shop", "", spec).await?;
@@ -153,7 +153,7 @@ async fn an_endpoint_deleted_while_posting_answers_404_and_then_nothing_gets_in(
 
 #[tokio::test]
 async fn an_endpoint_without_its_secret_is_not_ready_and_refuses() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let kubectl = up.kubectl()?;
     let spec = json!({"provider": "github", "secrets": [{"name": "later", "key": "token"}]});
     let manifest = json!({
@@ -172,7 +172,7 @@ async fn an_endpoint_without_its_secret_is_not_ready_and_refuses() -> Result<()>
 
 #[tokio::test]
 async fn failures_of_an_address_do_not_stop_what_verifies() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let forged = sign::github("a guess", "push", "forged", b"{}");
     let mut answers = Vec::new();

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 use roadstead_e2e::endpoint::SECRET;
-use roadstead_e2e::{Hook, Receiver, Result, Up, ensure, octokit, post, sign, trigger};
+use roadstead_e2e::{Hook, Platform, Receiver, Result, ensure, octokit, post, sign, trigger};
 
 /// Deliveries at the same time.
 const AT_ONCE: usize = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_recorded_delivery_comes_out_of_the_log_and_of_forward_byte_for_byte() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "github").await?;
     let recorded = octokit::recorded()?;
     let bodies: Vec<&[u8]> = recorded.iter().map(|delivery| delivery.body.as_slice()).collect();
@@ -31,7 +31,7 @@ async fn every_recorded_delivery_comes_out_of_the_log_and_of_forward_byte_for_by
 
     let receiver = Receiver::start().await?;
     let client = up.client().await?;
-    trigger::create(&client, "relay", trigger::forward("github", &receiver.url("/webhook"))).await?;
+    trigger::create(&client, "relay", trigger::forward(&hook, &receiver.url("/webhook"))).await?;
 
     let events = hook.events().await?;
     ensure!(events.len() == recorded.len(), "{} of {} are recorded", events.len(), recorded.len());

@@ -3,7 +3,7 @@
 use roadstead_api::WebhookEndpointSpec;
 use roadstead_api::endpoint::{Provider, Registry as RegistrySpec};
 use roadstead_e2e::registry::Registry;
-use roadstead_e2e::{Hook, Result, Up, ensure, eventually};
+use roadstead_e2e::{Hook, Platform, Result, ensure, eventually};
 
 const TOKEN: &str = "registry-token";
 
@@ -25,7 +25,7 @@ async fn wait(hook: &Hook, expected: &str) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn push_retag_and_delete_arrive_with_repository_tag_and_digest() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let address = Registry::free_address()?;
     let spec = WebhookEndpointSpec {
         provider: Provider::Distribution,
@@ -57,7 +57,7 @@ async fn push_retag_and_delete_arrive_with_repository_tag_and_digest() -> Result
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hub_that_was_down_gets_what_the_registry_kept() -> Result<()> {
-    let mut up = Up::start().await?;
+    let mut up = Platform::start().await?;
     let address = Registry::free_address()?;
     let spec =
         WebhookEndpointSpec { provider: Provider::Distribution, events: vec!["push".into()], ..Default::default() };

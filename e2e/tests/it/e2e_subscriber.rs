@@ -7,16 +7,16 @@ use futures::io::AsyncReadExt;
 use kube::api::{Patch, PatchParams};
 use roadstead_e2e::up::client;
 use roadstead_e2e::wait::within;
-use roadstead_e2e::{Hook, Kubectl, Result, Up, bail, ensure, eventually, post};
+use roadstead_e2e::{Hook, Kubectl, Platform, Result, bail, ensure, eventually, post};
 use serde_json::json;
 
-fn subscribe(up: &Up, name: &str, arguments: &str) -> Result<PathBuf> {
+fn subscribe(up: &Platform, name: &str, arguments: &str) -> Result<PathBuf> {
     let mut words = vec!["subscriber", "add", name];
     words.extend(arguments.split_whitespace());
     save(up, name, &up.cli(&words)?)
 }
 
-fn save(up: &Up, name: &str, kubeconfig: &str) -> Result<PathBuf> {
+fn save(up: &Platform, name: &str, kubeconfig: &str) -> Result<PathBuf> {
     let file = up.scratch().join(format!("{name}.kubeconfig"));
     std::fs::write(&file, kubeconfig)?;
     Ok(file)
@@ -24,12 +24,12 @@ fn save(up: &Up, name: &str, kubeconfig: &str) -> Result<PathBuf> {
 
 #[tokio::test]
 async fn a_subscriber_lists_and_watches_its_endpoint_and_nothing_else() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let other = Hook::github(&up, "other").await?;
     hook.deliver("push", "1", b"{}").await?;
     other.deliver("push", "2", b"{}").await?;
-    let kubectl = Kubectl::new(&subscribe(&up, "edge-1", "--endpoint default/shop")?)?;
+    let kubectl = Kubectl::new(&subscribe(&up, "edge-1", &format!("--endpoint {}/shop", up.namespace()))?)?;
 
     ensure!(kubectl.run("get webhookevents -o jsonpath={.items[*].metadata.name}")? == "shop-00000000000000000001");
     ensure!(kubectl.run("get hev shop-00000000000000000001 -o jsonpath={.spec.id}")? == "1");
@@ -70,14 +70,15 @@ async fn a_subscriber_lists_and_watches_its_endpoint_and_nothing_else() -> Resul
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revoke_ends_the_watch_and_the_token() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let file = subscribe(&up, "edge-1", "--endpoint shop")?;
     let client = client(&file).await?;
     let kubectl = Kubectl::new(&file)?;
-    let request = http::Request::get(
-        "/apis/log.roadstead.dev/v1alpha1/namespaces/default/webhookevents?watch=true&resourceVersion=0",
-    )
+    let request = http::Request::get(format!(
+        "/apis/log.roadstead.dev/v1alpha1/namespaces/{}/webhookevents?watch=true&resourceVersion=0",
+        up.namespace()
+    ))
     .body(Vec::new())?;
     let mut stream = Box::pin(client.request_stream(request).await?);
     hook.deliver("push", "1", b"{}").await?;
@@ -93,13 +94,14 @@ async fn revoke_ends_the_watch_and_the_token() -> Result<()> {
     within(Duration::from_secs(5), "the watch has ended", async || Ok(ended.is_finished().then_some(()))).await?;
     let said = kubectl.say(&["get", "webhookevents"], "")?;
     ensure!(said.code != 0 && !said.out.contains("shop-"), "{said:?}");
-    ensure!(up.cli(&["subscriber", "list", "-o", "name"])?.trim() == "subscriber.roadstead.dev/edge-1");
+    let listed = up.cli(&["subscriber", "list", "-o", "name"])?;
+    ensure!(listed.lines().any(|line| line == "subscriber.roadstead.dev/edge-1"), "{listed}");
     Ok(())
 }
 
 #[tokio::test]
 async fn rotating_overlaps() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     Hook::github(&up, "shop").await?;
     let old = Kubectl::new(&subscribe(&up, "edge-1", "--endpoint shop")?)?;
     let new = Kubectl::new(&save(&up, "new", &up.cli(&["subscriber", "rotate", "edge-1"])?)?)?;
@@ -115,15 +117,16 @@ async fn rotating_overlaps() -> Result<()> {
 
 #[tokio::test]
 async fn another_namespaces_endpoint_must_allow_it() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::with_namespaces(&["team-b"]).await?;
     let hook = Hook::github(&up, "shop").await?;
     hook.deliver("push", "1", b"{}").await?;
-    up.kubectl()?.run("create namespace team-b")?;
-    let kubectl = Kubectl::new(&subscribe(&up, "foreign", "-n team-b --endpoint default/shop --wait=false")?)?;
-    let list = ["get", "webhookevents", "-n", "default", "-o", "name"];
+    let team = up.other("team-b");
+    let arguments = format!("-n {team} --endpoint {}/shop --wait=false", up.namespace());
+    let kubectl = Kubectl::new(&subscribe(&up, "foreign", &arguments)?)?;
+    let list = ["get", "webhookevents", "-n", up.namespace(), "-o", "name"];
     let said = kubectl.say(&list, "")?;
     ensure!(!said.out.contains("shop-"), "{said:?}");
-    let patch = Patch::Merge(json!({"spec": {"allowSubscribersFrom": [{"namespace": "team-b"}]}}));
+    let patch = Patch::Merge(json!({"spec": {"allowSubscribersFrom": [{"namespace": team}]}}));
     hook.api().patch("shop", &PatchParams::default(), &patch).await?;
     eventually("it is allowed", async || {
         let said = kubectl.say(&list, "")?;
@@ -137,7 +140,7 @@ async fn another_namespaces_endpoint_must_allow_it() -> Result<()> {
 
 #[tokio::test]
 async fn a_token_over_plain_http_is_refused() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     Hook::github(&up, "shop").await?;
     let text = std::fs::read_to_string(subscribe(&up, "edge-1", "--endpoint shop")?)?;
     let token = text
@@ -146,7 +149,8 @@ async fn a_token_over_plain_http_is_refused() -> Result<()> {
         .find(|word| word.starts_with("rsub_"))
         .unwrap_or_default();
     ensure!(token.len() == 48, "no token in the kubeconfig");
-    let url = format!("http://{}/apis/log.roadstead.dev/v1alpha1/namespaces/default/webhookevents", up.addresses().hub);
+    let url =
+        format!("http://{}/apis/log.roadstead.dev/v1alpha1/namespaces/{}/webhookevents", up.hub(), up.namespace());
     let answer = post(&url, &[("authorization".into(), format!("Bearer {token}"))], "").await?;
     ensure!((400..500).contains(&answer.status), "{answer:?}");
     ensure!(!up.process_log().contains(token), "the token is in the log");

@@ -6,8 +6,8 @@ use kube::{Api, ResourceExt};
 use roadstead_api::DeadLetter;
 use roadstead_api::trigger::{Annotate, ImagePolicy, Retry, Run, SetImage};
 use roadstead_api::{TriggerSpec, WebhookEndpointSpec};
-use roadstead_e2e::endpoint::{NAMESPACE, SECRET};
-use roadstead_e2e::{Hook, Receiver, Result, Up, ensure, eventually, post, trigger};
+use roadstead_e2e::endpoint::SECRET;
+use roadstead_e2e::{Hook, Platform, Receiver, Result, ensure, eventually, post, trigger};
 use serde_json::json;
 
 const WEB: &str = "
@@ -22,15 +22,15 @@ spec:
 ";
 
 /// Triggers act as a service account, which may do nothing until somebody allows it.
-fn allow(up: &Up, verbs: &str, resource: &str) -> Result<()> {
+fn allow(up: &Platform, verbs: &str, resource: &str) -> Result<()> {
     let (kubectl, name) = (up.kubectl()?, resource.replace('.', "-"));
     kubectl.run(&format!("create role {name} --verb={verbs} --resource={resource}"))?;
-    kubectl.run(&format!("create rolebinding {name} --role={name} --serviceaccount=default:default"))?;
+    kubectl.run(&format!("create rolebinding {name} --role={name} --serviceaccount={}:default", up.namespace()))?;
     Ok(())
 }
 
-fn without_action(endpoint: &str) -> TriggerSpec {
-    TriggerSpec { forward: None, ..trigger::forward(endpoint, "") }
+fn without_action(hook: &Hook) -> TriggerSpec {
+    TriggerSpec { forward: None, ..trigger::forward(hook, "") }
 }
 
 fn pushed(id: &str, tag: &str) -> String {
@@ -47,7 +47,7 @@ fn pushed(id: &str, tag: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn set_image_follows_the_policy() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     up.kubectl()?.apply(WEB)?;
     allow(&up, "get,patch,update", "deployments.apps")?;
     let spec = WebhookEndpointSpec { provider: roadstead_api::endpoint::Provider::Distribution, ..Default::default() };
@@ -61,14 +61,13 @@ async fn set_image_follows_the_policy() -> Result<()> {
         policy,
         ..Default::default()
     };
-    trigger::create(&client, "deploy", TriggerSpec { set_image: Some(set_image), ..without_action("registry") })
-        .await?;
+    trigger::create(&client, "deploy", TriggerSpec { set_image: Some(set_image), ..without_action(&hook) }).await?;
     let headers = [("authorization".into(), format!("Bearer {SECRET}"))];
     for (id, tag) in [("a", "v1.2.0"), ("b", "v1.1.0"), ("c", "v2.0.0"), ("d", "nightly")] {
         ensure!(post(&hook.url, &headers, pushed(id, tag)).await?.is_success());
     }
     trigger::done(&client, "deploy", 4).await?;
-    let web = Api::<Deployment>::namespaced(client, NAMESPACE).get("web").await?;
+    let web = Api::<Deployment>::default_namespaced(client).get("web").await?;
     let containers = web.spec.and_then(|spec| spec.template.spec).map(|spec| spec.containers).unwrap_or_default();
     let images: Vec<String> = containers.into_iter().filter_map(|container| container.image).collect();
     ensure!(images[0].starts_with("registry.example.com/team-a/shop:v1.2.0"), "{images:?}");
@@ -78,7 +77,7 @@ async fn set_image_follows_the_policy() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn annotate_and_run_act_once_for_each_event() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     up.kubectl()?.run("create configmap target")?;
     allow(&up, "get,create,patch,update", "configmaps")?;
     let hook = Hook::github(&up, "shop").await?;
@@ -90,12 +89,12 @@ async fn annotate_and_run_act_once_for_each_event() -> Result<()> {
         annotation: "example.com/seen".into(),
         ..Default::default()
     };
-    trigger::create(&client, "poke", TriggerSpec { annotate: Some(annotate), ..without_action("shop") }).await?;
+    trigger::create(&client, "poke", TriggerSpec { annotate: Some(annotate), ..without_action(&hook) }).await?;
     let template = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "run-"},
         "data": {"ref": "${event.git.ref}", "id": "${event.id}"},
     });
-    trigger::create(&client, "start", TriggerSpec { run: Some(Run { template }), ..without_action("shop") }).await?;
+    trigger::create(&client, "start", TriggerSpec { run: Some(Run { template }), ..without_action(&hook) }).await?;
     for id in ["one", "two"] {
         let body = json!({"ref": format!("refs/heads/{id}"), "repository": {"full_name": "octo/shop"}}).to_string();
         ensure!(hook.deliver("push", id, body.as_bytes()).await?.is_success());
@@ -103,7 +102,7 @@ async fn annotate_and_run_act_once_for_each_event() -> Result<()> {
     for name in ["poke", "start"] {
         trigger::done(&client, name, 2).await?;
     }
-    let maps: Api<ConfigMap> = Api::namespaced(client, NAMESPACE);
+    let maps: Api<ConfigMap> = Api::default_namespaced(client);
     let target = maps.get("target").await?;
     ensure!(target.annotations().get("example.com/seen").is_some_and(|value| value.contains("two")), "{target:?}");
     let made = maps.list(&Default::default()).await?.items;
@@ -115,12 +114,12 @@ async fn annotate_and_run_act_once_for_each_event() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_receiver_is_tried_again_then_put_aside_and_can_be_replayed() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let receiver = Receiver::start().await?;
     let client = up.client().await?;
     let retry = Retry { attempts: 2, ..Default::default() };
-    trigger::create(&client, "relay", TriggerSpec { retry, ..trigger::forward("shop", &receiver.url("/")) }).await?;
+    trigger::create(&client, "relay", TriggerSpec { retry, ..trigger::forward(&hook, &receiver.url("/")) }).await?;
 
     receiver.answer_next(&[500]);
     hook.deliver("push", "again", b"{}").await?;
@@ -130,7 +129,7 @@ async fn a_failing_receiver_is_tried_again_then_put_aside_and_can_be_replayed() 
 
     receiver.answer_always(500);
     hook.deliver("push", "dead", b"{}").await?;
-    let letters: Api<DeadLetter> = Api::namespaced(client.clone(), NAMESPACE);
+    let letters: Api<DeadLetter> = Api::default_namespaced(client.clone());
     let letter =
         eventually("a dead letter is there", async || Ok(letters.list(&Default::default()).await?.items.pop())).await?;
     ensure!(letter.spec.event_id == "dead" && letter.spec.attempts == 2, "{letter:?}");
@@ -149,13 +148,13 @@ async fn a_failing_receiver_is_tried_again_then_put_aside_and_can_be_replayed() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stuck_repository_holds_up_no_other_and_a_stuck_trigger_no_other() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let (stuck, well) = (Receiver::start().await?, Receiver::start().await?);
     let client = up.client().await?;
     let only = |repository: &str, url: &str| TriggerSpec {
         filter: Some(format!("event.git.repository == '{repository}'")),
-        ..trigger::forward("shop", url)
+        ..trigger::forward(&hook, url)
     };
     stuck.close();
     trigger::create(&client, "stuck", only("octo/a", &stuck.url("/"))).await?;
@@ -174,10 +173,10 @@ async fn a_stuck_repository_holds_up_no_other_and_a_stuck_trigger_no_other() -> 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_is_not_allowed_is_not_dialled() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     let hook = Hook::github(&up, "shop").await?;
     let client = up.client().await?;
-    trigger::create(&client, "out", trigger::forward("shop", "http://192.0.2.1:9/")).await?;
+    trigger::create(&client, "out", trigger::forward(&hook, "http://192.0.2.1:9/")).await?;
     hook.deliver("push", "1", b"{}").await?;
     eventually("the trigger says why", async || {
         let status = trigger::status(&client, "out").await?;
@@ -190,7 +189,7 @@ async fn a_target_that_is_not_allowed_is_not_dialled() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trigger_may_do_only_what_its_service_account_may() -> Result<()> {
-    let up = Up::start().await?;
+    let up = Platform::start().await?;
     up.kubectl()?.run("create configmap target")?;
     let hook = Hook::github(&up, "shop").await?;
     let client = up.client().await?;
@@ -201,10 +200,11 @@ async fn a_trigger_may_do_only_what_its_service_account_may() -> Result<()> {
         annotation: "example.com/seen".into(),
         ..Default::default()
     };
-    trigger::create(&client, "poke", TriggerSpec { annotate: Some(annotate), ..without_action("shop") }).await?;
+    trigger::create(&client, "poke", TriggerSpec { annotate: Some(annotate), ..without_action(&hook) }).await?;
     hook.deliver("push", "1", b"{}").await?;
     let result =
         eventually("the attempt failed", async || Ok(trigger::status(&client, "poke").await?.last_result)).await?;
-    ensure!(!result.success && result.message.contains("system:serviceaccount:default:default"), "{result:?}");
+    let who = format!("system:serviceaccount:{}:default", up.namespace());
+    ensure!(!result.success && result.message.contains(&who), "{result:?}");
     Ok(())
 }

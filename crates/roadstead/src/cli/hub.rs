@@ -45,6 +45,9 @@ pub struct Args {
     /// Its private key, PEM.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Authority that this certificate comes from, PEM, for subscribers' kubeconfigs [default: one that everybody trusts].
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_ca: Option<PathBuf>,
     /// Most bytes that the event log may take, e.g. 20Gi; beyond it deliveries are answered 503.
     #[arg(long, value_name = "QUANTITY", value_parser = roles::quantity)]
     log_quota: Option<u64>,
@@ -120,6 +123,10 @@ pub fn run(args: Args) -> Result<()> {
 async fn serve(args: Args) -> Result<()> {
     let stop = CancellationToken::new();
     let mut metrics = prometheus_client::registry::Registry::default();
+    let ca_pem = match &args.tls_ca {
+        Some(file) => std::fs::read_to_string(file).with_context(|| format!("--tls-ca {}", file.display()))?,
+        None => String::new(),
+    };
     let transport = match args.tls_cert.zip(args.tls_key) {
         Some((cert, key)) => Transport::Both(certificate::from_files(cert, key, stop.clone())?),
         None if args.trusted_proxies.is_empty() => {
@@ -140,7 +147,7 @@ async fn serve(args: Args) -> Result<()> {
     let options = roadstead_hub::Options {
         listener,
         transport,
-        ca_pem: String::new(),
+        ca_pem,
         public_url: args.public_url,
         trusted_proxies: args.trusted_proxies,
         allow_targets: args.allow_targets,

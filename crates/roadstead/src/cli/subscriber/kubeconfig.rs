@@ -1,8 +1,8 @@
 //! The kubeconfig that a subscriber is given: it reaches the hub's listener and nothing else.
 //!
 //! Where the hub is, the hub itself publishes in a ConfigMap: `url` (https), `ca.crt` (only if its certificate comes from an authority
-//! of its own), and which namespaces it serves. Of several hubs on one control plane the right one is the only one that serves the
-//! subscriber's namespace; else `--system-namespace` says which is meant.
+//! of its own), and which namespaces it serves. Of several hubs on one control plane the right one is that which was told to serve
+//! the subscriber's namespace; where that leaves a choice, `--system-namespace` makes it.
 
 use std::collections::BTreeMap;
 
@@ -41,6 +41,10 @@ impl Hub {
             let served = data.get("namespaces");
             data.contains_key("url") && served.is_none_or(|served| served.split(',').any(|name| name == namespace))
         });
+        // Who names the namespace is meant before those that serve all.
+        if hubs.iter().any(|(_, data)| data.contains_key("namespaces")) {
+            hubs.retain(|(_, data)| data.contains_key("namespaces"));
+        }
         if hubs.len() > 1 {
             let there: Vec<&str> = hubs.iter().map(|(namespace, _)| namespace.as_str()).collect();
             let there = there.join(", ");
@@ -168,7 +172,8 @@ mod tests {
         assert_eq!(chosen(&[hub("one", None)]).as_deref(), Ok("https://one"));
         let others = [hub("one", Some("blog,shopping")), hub("two", Some("blog,shop"))];
         assert_eq!(chosen(&others).as_deref(), Ok("https://two"));
-        assert!(chosen(&[hub("one", None), hub("two", Some("shop"))]).unwrap_err().contains("one, two"));
+        assert_eq!(chosen(&[hub("one", None), hub("two", Some("shop"))]).as_deref(), Ok("https://two"));
+        assert!(chosen(&[hub("one", None), hub("two", None)]).unwrap_err().contains("one, two"));
         assert!(chosen(&[hub("one", Some("blog"))]).unwrap_err().contains("shop"));
         assert!(chosen(&[("one".into(), BTreeMap::new())]).is_err(), "it has no url");
     }

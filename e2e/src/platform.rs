@@ -1,0 +1,229 @@
+//! What scenarios run against, on either ground: a hub, an agent, a control plane, and a namespace to work in.
+//!
+//! On the embedded ground that is one `roadstead up` with its data, on Kubernetes namespaces of a real cluster and the processes
+//! beside it. A scenario asks for names (namespaces, addresses, kubeconfigs) and never assumes them. kubectl, the command line
+//! and clients that it is given here work in the platform's namespace unless told otherwise.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    ground::{Ground, Open},
+    http::get,
+    kubectl::Kubectl,
+    outside::Outside,
+    process::Process,
+    up::{self, Up},
+};
+
+/// A running platform.
+pub struct Platform {
+    place: Place,
+    _open: Open,
+}
+
+enum Place {
+    Embedded(Box<Up>),
+    Kubernetes(Box<Outside>),
+}
+
+impl Platform {
+    /// Starts with no data on free ports, and waits until it is ready.
+    pub async fn start() -> Result<Platform> {
+        Platform::launch(None, &[], &[]).await
+    }
+
+    /// As [`Platform::start`], with more arguments of `up` or `hub`.
+    pub async fn with(extra: &[&str]) -> Result<Platform> {
+        Platform::launch(None, extra, &[]).await
+    }
+
+    /// With the hub's data (and on the embedded ground all data) in a directory that the test owns.
+    pub async fn on(data: &Path) -> Result<Platform> {
+        Platform::launch(Some(data), &[], &[]).await
+    }
+
+    /// With more namespaces that the hub serves; [`Platform::other`] gives their names.
+    pub async fn with_namespaces(others: &[&str]) -> Result<Platform> {
+        Platform::launch(None, &[], others).await
+    }
+
+    async fn launch(data: Option<&Path>, extra: &[&str], others: &[&str]) -> Result<Platform> {
+        let open = Open::new();
+        let place = match (Ground::here(), data) {
+            (Ground::Kubernetes, _) => Place::Kubernetes(Box::new(Outside::start(data, extra, others).await?)),
+            (Ground::Embedded, Some(data)) => Place::Embedded(Box::new(Up::on(data, extra).await?)),
+            (Ground::Embedded, None) => Place::Embedded(Box::new(Up::with(extra).await?)),
+        };
+        let platform = Platform { place, _open: open };
+        if let Place::Embedded(up) = &platform.place {
+            others.iter().try_for_each(|name| up.kubectl()?.run(&format!("create namespace {name}")).map(drop))?;
+        }
+        Ok(platform)
+    }
+
+    /// kill -9 of hub and agent, and on the embedded ground of the control plane with them.
+    pub fn kill(&mut self) -> Result<()> {
+        match &mut self.place {
+            Place::Embedded(up) => up.kill(),
+            Place::Kubernetes(outside) => outside.kill(),
+        }
+    }
+
+    /// Starts again what was killed, on the same data and the same addresses.
+    pub async fn start_again(&mut self) -> Result<()> {
+        match &mut self.place {
+            Place::Embedded(up) => up.start_again().await,
+            Place::Kubernetes(outside) => outside.start_again().await,
+        }
+    }
+
+    /// kill -9 and start again.
+    pub async fn crash(&mut self) -> Result<()> {
+        self.kill()?;
+        self.start_again().await
+    }
+
+    /// The process with the hub.
+    pub fn process(&mut self) -> &mut Process {
+        match &mut self.place {
+            Place::Embedded(up) => up.process(),
+            Place::Kubernetes(outside) => &mut outside.hub,
+        }
+    }
+
+    /// What it has written.
+    pub fn process_log(&self) -> String {
+        match &self.place {
+            Place::Embedded(up) => up.process_log(),
+            Place::Kubernetes(outside) => outside.hub.log(),
+        }
+    }
+
+    /// Where the hub's public listener is: `127.0.0.1:PORT`.
+    pub fn hub(&self) -> &str {
+        match &self.place {
+            Place::Embedded(up) => &up.addresses().hub,
+            Place::Kubernetes(outside) => &outside.hub_address,
+        }
+    }
+
+    /// The namespace that is worked in.
+    pub fn namespace(&self) -> &str {
+        match &self.place {
+            Place::Embedded(_) => "default",
+            Place::Kubernetes(outside) => outside.site.own(),
+        }
+    }
+
+    /// The name here of another namespace that the scenario calls `name`; it need not exist yet.
+    pub fn other(&self, name: &str) -> String {
+        match &self.place {
+            Place::Embedded(_) => name.to_string(),
+            Place::Kubernetes(outside) => format!("{}-{name}", outside.site.own()),
+        }
+    }
+
+    /// The namespace in which the hub tells its address.
+    pub fn system_namespace(&self) -> &str {
+        match &self.place {
+            Place::Embedded(_) => "roadstead-system",
+            Place::Kubernetes(outside) => outside.site.own(),
+        }
+    }
+
+    /// The directory with the hub's data.
+    pub fn data(&self) -> &Path {
+        match &self.place {
+            Place::Embedded(up) => up.data(),
+            Place::Kubernetes(outside) => &outside.data,
+        }
+    }
+
+    /// A directory for the test's own files.
+    pub fn scratch(&self) -> &Path {
+        match &self.place {
+            Place::Embedded(up) => up.scratch(),
+            Place::Kubernetes(outside) => outside.scratch.path(),
+        }
+    }
+
+    /// The admin's kubeconfig, in the platform's namespace.
+    pub fn kubeconfig(&self) -> PathBuf {
+        match &self.place {
+            Place::Embedded(up) => up.kubeconfig(),
+            Place::Kubernetes(outside) => outside.site.file("admin"),
+        }
+    }
+
+    /// Kubeconfig of who may read the namespace's events: the admin where the control plane serves them, else a subscriber of
+    /// all its endpoints.
+    pub fn events_kubeconfig(&self) -> PathBuf {
+        match &self.place {
+            Place::Embedded(up) => up.kubeconfig(),
+            Place::Kubernetes(outside) => outside.reader(),
+        }
+    }
+
+    /// kubectl as admin.
+    pub fn kubectl(&self) -> Result<Kubectl> {
+        Kubectl::new(&self.kubeconfig())
+    }
+
+    /// kubectl of who may read events.
+    pub fn events_kubectl(&self) -> Result<Kubectl> {
+        Kubectl::new(&self.events_kubeconfig())
+    }
+
+    /// A kube-rs client as admin.
+    pub async fn client(&self) -> Result<kube::Client> {
+        up::client(&self.kubeconfig()).await
+    }
+
+    /// A kube-rs client of who may read events.
+    pub async fn events_client(&self) -> Result<kube::Client> {
+        up::client(&self.events_kubeconfig()).await
+    }
+
+    /// Runs a verb of the command line as admin; fails unless it exits with 0. Gives stdout.
+    pub fn cli(&self, arguments: &[&str]) -> Result<String> {
+        up::cli(&self.kubeconfig(), arguments)
+    }
+
+    /// As [`Platform::cli`], for verbs that read events.
+    pub fn events_cli(&self, arguments: &[&str]) -> Result<String> {
+        up::cli(&self.events_kubeconfig(), arguments)
+    }
+
+    /// Starts a verb that reads events in the background; what it writes is in the process' log.
+    pub fn spawn_events_cli(&self, arguments: &[&str]) -> Result<Process> {
+        up::spawn_cli(&self.events_kubeconfig(), self.scratch(), arguments)
+    }
+
+    /// Starts the hub's role once more on the data as it is, on other ports; it is expected to end.
+    pub fn spawn_second(&self) -> Result<Process> {
+        let data = self.data().to_string_lossy().into_owned();
+        let mut arguments = vec!["up", "--data-dir", &data];
+        for flag in ["--hub-listen", "--admin-listen", "--api-listen", "--http-listen", "--https-listen"] {
+            arguments.extend([flag, "127.0.0.1:0"]);
+        }
+        up::spawn_cli(&self.kubeconfig(), self.scratch(), &arguments)
+    }
+
+    /// Where to post, plain HTTP: the path of `status.url` at the present address.
+    pub fn hook_url(&self, status_url: &str) -> Result<String> {
+        Ok(format!("http://{}{}", self.hub(), url::Url::parse(status_url)?.path()))
+    }
+
+    /// A page of the hub's admin listener, e.g. `/metrics`.
+    pub async fn admin_page(&self, path: &str) -> Result<String> {
+        let address = match &self.place {
+            Place::Embedded(up) => &up.addresses().admin,
+            Place::Kubernetes(outside) => &outside.admin_address,
+        };
+        let answer = get(&format!("http://{address}{path}")).await.context("the admin listener")?;
+        ensure!(answer.status == 200, "{path} answered {}", answer.status);
+        answer.text()
+    }
+}
