@@ -69,6 +69,9 @@ impl Hook {
         })
         .await?;
         let (namespace, url, reader) = (up.namespace().to_string(), up.hook_url(&url)?, up.events_client().await?);
+        // A subscriber may see it a moment after it is ready.
+        eventually(&format!("the events of {name} can be read"), async || events(&reader, name).await.map(Some))
+            .await?;
         Ok(Hook { name: name.into(), namespace, url, client, reader })
     }
 

@@ -11,13 +11,15 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use kube::{Api, api::PostParams};
-use roadstead_api::{Subscriber, WebhookEndpoint};
+use roadstead_api::Subscriber;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{cluster::Site, http::get, process::Process, registry::Registry, tools, up::client, wait::eventually};
 
-/// Token of the subscriber that stands in for the administrator; good only for hubs of these tests.
+/// The subscriber that stands in for the administrator.
+const READER: &str = "e2e-reader";
+/// Its token; good only for hubs of these tests.
 const TOKEN: &str = "rsub_e2e0000000000000000000000000000000000000000";
 
 /// Hub and agent.
@@ -88,7 +90,7 @@ impl Outside {
             let answer = get(&url).await?;
             ensure!(answer.status == 200, "{}", answer.text()?);
             // Ready means that deliveries are taken; the tests' own subscriber must be known too.
-            Api::<WebhookEndpoint>::default_namespaced(reader.clone()).list(&Default::default()).await?;
+            Api::<Subscriber>::default_namespaced(reader.clone()).get(READER).await?;
             Ok(Some(Ok(())))
         })
         .await?
@@ -137,13 +139,13 @@ async fn stand_in(site: &Site, hub: &str, ca: &str) -> Result<()> {
     let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let spec = serde_json::from_value(json!({"selector": {}, "tokens": [{"sha256": hash}]}))?;
     let api: Api<Subscriber> = Api::namespaced(site.client.clone(), site.own());
-    api.create(&PostParams::default(), &Subscriber::new("e2e-reader", spec)).await?;
+    api.create(&PostParams::default(), &Subscriber::new(READER, spec)).await?;
     let cluster = json!({"server": format!("https://{hub}"), "certificate-authority-data": STANDARD.encode(ca)});
-    let context = json!({"cluster": "hub", "user": "e2e-reader", "namespace": site.own()});
+    let context = json!({"cluster": "hub", "user": READER, "namespace": site.own()});
     let kubeconfig: Value = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "hub",
         "clusters": [{"name": "hub", "cluster": cluster}],
-        "users": [{"name": "e2e-reader", "user": {"token": TOKEN}}],
+        "users": [{"name": READER, "user": {"token": TOKEN}}],
         "contexts": [{"name": "hub", "context": context}],
     });
     std::fs::write(site.file("reader"), kubeconfig.to_string())?;

@@ -27,6 +27,7 @@ async fn kubectl_makes_an_endpoint_and_sees_what_is_posted_also_after_kill_9() -
     ensure!(id.len() >= 22, "128 random bits need more characters than {id}");
 
     let events = up.events_kubectl()?;
+    eventually("its events can be read", async || events.run("get webhookevents").map(Some)).await?;
     let watch = events.spawn("get webhookevents -w")?;
     let answer = post(&up.hook_url(&url)?, &sign::github(SECRET, "push", "delivery-1", BODY), BODY).await?;
     ensure!(answer.is_success(), "{answer:?}");
