@@ -61,7 +61,8 @@ async fn a_trigger_is_made_and_shown() -> Result<()> {
     let up = Platform::start().await?;
     let url = up.cli(&["hook", "create", "open", "--provider", "generic", "--url-only"])?;
     let receiver = Receiver::start().await?;
-    let made = up.cli(&["trigger", "create", "relay", "--endpoint", "open", "--forward", &receiver.url("/")])?;
+    let endpoint = format!("{}/open", up.namespace());
+    let made = up.cli(&["trigger", "create", "relay", "--endpoint", &endpoint, "--forward", &receiver.url("/")])?;
     ensure!(made == "trigger.roadstead.dev/relay\n", "{made}");
     ensure!(post(&up.hook_url(url.trim())?, &[], "hello").await?.is_success());
     ensure!(receiver.wait_for(1).await?[0].body == "hello".as_bytes());
