@@ -69,13 +69,19 @@ impl Outside {
 
     /// Starts again what has ended.
     pub async fn start_again(&mut self) -> Result<()> {
-        ensure!(self.hub.ended()?.is_some(), "it still runs");
-        let addresses = [self.hub_address.as_str(), &self.admin_address];
-        self.hub = spawn_hub(&self.site, &self.data, &self.extra, addresses, self.scratch.path())?;
+        self.spawn_hub_again()?;
         self.ready().await?;
         if self.agent.as_mut().map(Process::ended).transpose()?.flatten().is_some() {
             self.agent = Some(self.spawn_agent()?);
         }
+        Ok(())
+    }
+
+    /// Starts the hub again without waiting for it.
+    pub fn spawn_hub_again(&mut self) -> Result<()> {
+        ensure!(self.hub.ended()?.is_some(), "it still runs");
+        let addresses = [self.hub_address.as_str(), &self.admin_address];
+        self.hub = spawn_hub(&self.site, &self.data, &self.extra, addresses, self.scratch.path())?;
         Ok(())
     }
 

@@ -6,9 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
+    cut::Cable,
     ground::{Ground, Open},
     http::get,
     kubectl::Kubectl,
@@ -61,6 +62,26 @@ impl Platform {
             others.iter().try_for_each(|name| up.kubectl()?.run(&format!("create namespace {name}")).map(drop))?;
         }
         Ok(platform)
+    }
+
+    /// kill -9 of the hub, which then starts with a cable between itself and the control plane. Only where they are two.
+    pub async fn hub_on_a_cable(&mut self) -> Result<Cable> {
+        let Place::Kubernetes(outside) = &mut self.place else {
+            bail!("hub and control plane are one process here");
+        };
+        let cable = outside.site.through_cable("hub").await?;
+        outside.hub.kill()?;
+        outside.start_again().await?;
+        Ok(cable)
+    }
+
+    /// kill -9 of the hub, and its start without waiting for anything. Only where it is alone.
+    pub fn restart_hub(&mut self) -> Result<()> {
+        let Place::Kubernetes(outside) = &mut self.place else {
+            bail!("hub and control plane are one process here");
+        };
+        outside.hub.kill()?;
+        outside.spawn_hub_again()
     }
 
     /// kill -9 of hub and agent, and on the embedded ground of the control plane with them.
