@@ -10,6 +10,7 @@ mod cluster;
 pub mod cut;
 pub mod endpoint;
 pub mod ground;
+pub mod helm;
 pub mod http;
 pub mod image;
 pub mod kubectl;

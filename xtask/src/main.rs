@@ -1,9 +1,12 @@
 //! Developer commands: `cargo xtask test` is the one test command. Each command is a module; this file only names them.
 
+mod chart;
 mod checks;
 mod cluster;
 mod e2e;
 mod fuzz;
+mod helm;
+mod image;
 mod interrupt;
 mod kubectl;
 mod openapi;
@@ -48,6 +51,10 @@ enum Xtask {
     },
     /// Write the schemas of the built-in kinds from Kubernetes' published OpenAPI.
     Openapi,
+    /// Pack the container image, from a static binary that is built first.
+    Image(image::Args),
+    /// Write what in the Helm chart is made of something else: definitions of kinds, the table of values.
+    Chart,
     /// Build the fuzz targets and run each for a bounded time.
     Fuzz {
         /// Targets; all if none is named.
@@ -90,6 +97,8 @@ fn run_command(command: Xtask) -> Result<()> {
             step("bench", || run(cargo().args(["run", "--release", "-p", "roadstead-bench", "--"]).args(&arguments)))
         }
         Xtask::Openapi => openapi::run(&step::root()),
+        Xtask::Image(args) => image::image(&args),
+        Xtask::Chart => chart::chart(),
         Xtask::Fuzz { names, seconds } => fuzz::fuzz(&names, seconds),
     }
 }

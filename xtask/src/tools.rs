@@ -1,6 +1,6 @@
-//! What the tests need beside Rust: programs of the system, kubectl, and npm packages with recorded deliveries.
+//! What the tests need beside Rust: programs of the system, kubectl, helm, and npm packages with recorded deliveries.
 //!
-//! In: a bare Debian machine. Out: the environment for the tests (`ROADSTEAD_TOOLS`, `KUBECTL`). What is fetched or built goes to
+//! In: a bare Debian machine. Out: the environment for the tests (`ROADSTEAD_TOOLS`, `KUBECTL`, `HELM`). What is fetched or built goes to
 //! a cache outside the checkout, so that cleaning the checkout costs nothing. Every step looks first and does only what is missing.
 
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::kubectl;
 use crate::step::{on_path, output, root, run, step};
+use crate::{helm, kubectl};
 
 /// Programs and the Debian packages that bring them.
 const PROGRAMS: [(&str, &str); 9] = [
@@ -30,12 +30,14 @@ pub struct Tools {
     pub directory: PathBuf,
     /// A kubectl that is new enough.
     pub kubectl: PathBuf,
+    /// A helm that is new enough.
+    pub helm: PathBuf,
 }
 
 impl Tools {
     /// Environment variables for the tests.
-    pub fn env(&self) -> [(&'static str, &Path); 2] {
-        [("ROADSTEAD_TOOLS", &self.directory), ("KUBECTL", &self.kubectl)]
+    pub fn env(&self) -> [(&'static str, &Path); 3] {
+        [("ROADSTEAD_TOOLS", &self.directory), ("KUBECTL", &self.kubectl), ("HELM", &self.helm)]
     }
 }
 
@@ -45,8 +47,9 @@ pub fn provide() -> Result<Tools> {
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     step("programs of the system", || system_packages(&PROGRAMS))?;
     let kubectl = step("kubectl", || kubectl::provide(&directory))?;
+    let helm = step("helm", || helm::provide(&directory))?;
     step("npm packages", || npm_packages(&directory))?;
-    Ok(Tools { directory, kubectl })
+    Ok(Tools { directory, kubectl, helm })
 }
 
 /// `$ROADSTEAD_TOOLS`, or `~/.cache/roadstead-tools`.

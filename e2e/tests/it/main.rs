@@ -1,5 +1,7 @@
 //! End-to-end tests: the real binary, real clients, a real registry. One program, so that it links once.
 
+mod chart_cluster;
+mod chart_render;
 mod e2e_agent;
 mod e2e_backup;
 mod e2e_bad_input;
@@ -15,6 +17,7 @@ mod e2e_kubectl;
 mod e2e_limits;
 mod e2e_octokit;
 mod e2e_parts;
+mod e2e_pods;
 mod e2e_registry;
 mod e2e_subscriber;
 mod e2e_triggers;
