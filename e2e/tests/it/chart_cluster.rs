@@ -145,7 +145,9 @@ async fn chart_rights_suffice() -> Result<()> {
 
     // The operator brings the definitions.
     let admin_port = free_port()?;
-    let operator = cluster.start("operator", "sea-operator", &[format!("--admin-listen=127.0.0.1:{admin_port}")])?;
+    let lease = "--leader-elect-resource-name=sea-operator".to_string();
+    let operator =
+        cluster.start("operator", "sea-operator", &[format!("--admin-listen=127.0.0.1:{admin_port}"), lease])?;
     eventually("the operator is ready", async || {
         let answer = get(&format!("http://127.0.0.1:{admin_port}/readyz")).await?;
         ensure!(answer.status == 200, "{}", answer.text()?);
@@ -222,6 +224,7 @@ subjects: [{{kind: ServiceAccount, name: default, namespace: {work}}}]
             "--allow-forward=loopback".into(),
             format!("--watch-namespace={work}"),
             "--leader-elect".into(),
+            "--leader-elect-resource-name=sea-agent".into(),
         ],
     )?;
     let trigger = |name: &str, action: Value| {

@@ -153,7 +153,7 @@ fn chart_rights_are_these_and_no_more() -> Result<()> {
             "Role/tide-roadstead-agent-own",
             &[
                 "/events: create patch",
-                "coordination.k8s.io/leases roadstead-agent: get update",
+                "coordination.k8s.io/leases tide-roadstead-agent: get update",
                 "coordination.k8s.io/leases: create",
             ],
         ),
@@ -161,7 +161,7 @@ fn chart_rights_are_these_and_no_more() -> Result<()> {
             "Role/tide-roadstead-operator-own",
             &[
                 "/events: create patch",
-                "coordination.k8s.io/leases roadstead-operator: get update",
+                "coordination.k8s.io/leases tide-roadstead-operator: get update",
                 "coordination.k8s.io/leases: create",
             ],
         ),

@@ -64,7 +64,7 @@ in the namespace of that name. Every rule says why.
 {{- end -}}
 
 {{- define "roadstead.agent.own" -}}
-{{ include "roadstead.lease" "roadstead-agent" }}
+{{ include "roadstead.lease" (printf "%s-agent" (include "roadstead.fullname" .)) }}
 {{- end -}}
 
 {{- define "roadstead.hub.cluster" -}}
@@ -102,7 +102,7 @@ in the namespace of that name. Every rule says why.
 {{- end -}}
 
 {{- define "roadstead.operator.own" -}}
-{{ include "roadstead.lease" "roadstead-operator" }}
+{{ include "roadstead.lease" (printf "%s-operator" (include "roadstead.fullname" .)) }}
 {{- end -}}
 
 {{/* In: the Lease's name. */}}
