@@ -18,6 +18,8 @@ mod patterns {
         LazyLock::new(|| Regex::new("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").unwrap());
     pub static TIME: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$").unwrap());
+    pub static VERSION: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"(ResourceVersion in (?:the precondition|record) )\(\d+\)").unwrap());
     pub static AGE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^(\d+[smhd])+$").unwrap());
     pub static ADDRESS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^10(\.\d+){3}$").unwrap());
 }
@@ -152,7 +154,7 @@ impl Normaliser {
             });
             format!("<uid {}>", at + 1)
         });
-        let mut text = text.into_owned();
+        let mut text = patterns::VERSION.replace_all(&text, "${1}(<version>)").into_owned();
         for (at, name) in self.generated.iter().enumerate() {
             text = text.replace(name, &format!("<generated {}>", at + 1));
         }

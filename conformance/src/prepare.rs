@@ -96,7 +96,7 @@ impl Run {
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe"}});
         let probe = Operation::create("/api/v1/namespaces/${ns0}/configmaps?dryRun=All", map);
         let probe = Operation { impersonate: Some("system:kube-controller-manager".into()), ..probe };
-        self.until(side, "controllers are kept out", &probe, |code| code == 403 || code == 422).await
+        self.until(side, "controllers are kept out", &probe, |code| code == 422).await
     }
 
     /// Makes the namespaces of an attempt, and waits for what comes with a namespace.

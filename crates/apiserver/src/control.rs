@@ -59,6 +59,7 @@ impl Control {
                 names: NameRule::of(&info.group, &info.plural),
                 counts_generation: info.group == "apps" || info.group == "apiextensions.k8s.io",
                 blind_update: true,
+                returns_deleted: matches!(&*info.plural, "serviceaccounts" | "services"),
                 update_creates: matches!(&*info.group, GROUP | "coordination.k8s.io")
                     || matches!(&*info.plural, "services" | "events"),
                 scale: scales.then(scale::Paths::workload),

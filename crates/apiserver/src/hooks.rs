@@ -71,8 +71,13 @@ impl Hooks for BuiltIn {
 
     fn admit(&self, cx: &Context, new: &mut Value, old: Option<&Value>, sub: Option<&str>) -> ApiResult<()> {
         match &self.own {
+            Own::Service if sub.is_none() => {
+                builtin::addresses(new, old);
+                if text(new, "/spec/clusterIP") == "None" && text(new, "/spec/sessionAffinity") == "ClientIP" {
+                    cx.warn("spec.SessionAffinity is ignored for headless services");
+                }
+            }
             Own::Namespace if sub.is_none() => rules::complete(new, old),
-            Own::Service if sub.is_none() => builtin::addresses(new, old),
             // An invalid one is refused as such, which tells its author more.
             Own::Rbac(rbac) if self.own_causes(new, old).is_empty() => {
                 rbac.check_write(&cx.user, self.plural(), old, new)?;

@@ -79,6 +79,15 @@ impl Query {
         ))
     }
 
+    /// `limit`; less than nothing is no limit. Errors: 400.
+    fn limit(&self) -> ApiResult<u64> {
+        if self.text("limit").parse::<i64>().is_ok_and(|number| number < 0) {
+            Ok(0)
+        } else {
+            Ok(self.number("limit")?.unwrap_or(0))
+        }
+    }
+
     fn version_match(&self) -> ApiResult<VersionMatch> {
         match self.text("resourceVersionMatch") {
             "" => Ok(VersionMatch::Unset),
@@ -87,7 +96,7 @@ impl Query {
             other => Err(invalid_list(
                 "FieldValueNotSupported",
                 "resourceVersionMatch",
-                format!("Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\""),
+                format!("Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""),
             )),
         }
     }
@@ -134,7 +143,7 @@ impl ListOptions {
         let options = Self {
             labels,
             fields,
-            limit: query.number("limit")?.unwrap_or(0),
+            limit: query.limit()?,
             continue_token: Some(query.text("continue")).filter(|token| !token.is_empty()).map(str::to_string),
             resource_version: query.text("resourceVersion").to_string(),
             version_match: query.version_match()?,
@@ -195,11 +204,21 @@ impl WriteOptions {
     /// Reads the query of a create, update or patch (`patch` names its kind). `user_agent` gives the field manager where none
     /// is named. Errors: 400, or 422 where server-side apply lacks a field manager or `force` is not allowed.
     pub fn parse(query: &Query, patch: Option<PatchKind>, user_agent: Option<&str>) -> ApiResult<Self> {
+        let kind = if patch.is_some() { "PatchOptions" } else { "CreateOptions" };
+        Self::parse_as(kind, query, patch, user_agent)
+    }
+
+    /// The same; `kind` is what errors call the options: `CreateOptions`, `UpdateOptions` or `PatchOptions`.
+    pub fn parse_as(kind: &str, query: &Query, patch: Option<PatchKind>, user_agent: Option<&str>) -> ApiResult<Self> {
         let field_validation = match query.text("fieldValidation") {
             "" | "Warn" => FieldValidation::Warn,
             "Ignore" => FieldValidation::Ignore,
             "Strict" => FieldValidation::Strict,
-            other => return Err(bad_value("fieldValidation", other, "Ignore, Warn or Strict")),
+            other => {
+                let supported = "supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"";
+                let message = format!("Unsupported value: {other:?}: {supported}");
+                return Err(invalid(kind, "FieldValueNotSupported", "fieldValidation", message));
+            }
         };
         let manager = query.text("fieldManager");
         if manager.len() > 128 || manager.chars().any(char::is_control) {
@@ -218,7 +237,11 @@ impl WriteOptions {
             _ => {}
         }
         let field_manager = if manager.is_empty() { manager_from(user_agent) } else { manager.to_string() };
-        Ok(Self { dry_run: query.dry_run()?, field_manager, field_validation, force: force.unwrap_or(false) })
+        let dry_run = query.dry_run().map_err(|_| {
+            let message = format!("Unsupported value: [{:?}]: supported values: \"All\"", query.text("dryRun"));
+            invalid(kind, "FieldValueNotSupported", "dryRun", message)
+        })?;
+        Ok(Self { dry_run, field_manager, field_validation, force: force.unwrap_or(false) })
     }
 }
 
@@ -306,7 +329,7 @@ mod tests {
             ("limit=5&continue=abc", 200),
             ("resourceVersion=5&resourceVersionMatch=Exact", 200),
             ("resourceVersion=0&resourceVersionMatch=NotOlderThan", 200),
-            ("limit=-1", 400),
+            ("limit=-1", 200),
             ("limit=many", 400),
             ("labelSelector=a%20b", 400),
             ("fieldSelector=a", 400),
@@ -344,8 +367,8 @@ mod tests {
             ("fieldManager=me&force=true", Some(Apply), 200),
             ("", Some(Apply), 422),
             ("force=true", Some(Merge), 422),
-            ("dryRun=Some", None, 400),
-            ("fieldValidation=Loud", None, 400),
+            ("dryRun=Some", None, 422),
+            ("fieldValidation=Loud", None, 422),
             ("fieldManager=a%0Ab", None, 400),
         ] {
             assert_eq!(code(WriteOptions::parse(&query(text), patch, None)), wanted, "{text}");

@@ -104,7 +104,9 @@ fn binding_causes(old: Option<&Value>, new: &Value, role_kinds: &[&str]) -> Vec<
     }
     // The rights of a binding's subjects are bound to this role; another role is another binding.
     if old.is_some_and(|old| old["roleRef"] != *role_ref) {
-        let message = format!("Invalid value: {role_ref}: cannot change roleRef");
+        // Named as in kube-apiserver's Go value, which it prints.
+        let shown = json!({"APIGroup": role_ref["apiGroup"], "Kind": role_ref["kind"], "Name": role_ref["name"]});
+        let message = format!("Invalid value: {shown}: cannot change roleRef");
         causes.push(cause("FieldValueInvalid", "roleRef".into(), message));
     }
     let namespaced = !text(new, "/metadata/namespace").is_empty();

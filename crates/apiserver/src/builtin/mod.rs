@@ -9,6 +9,7 @@ mod cells;
 mod defaults;
 mod kinds;
 mod rules;
+pub(crate) mod zeros;
 
 use std::{
     collections::HashMap,

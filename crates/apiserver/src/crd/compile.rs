@@ -89,6 +89,7 @@ fn kind(crd: &Value, version: &Value, closing: bool) -> Result<Kind, SchemaError
         counts_generation: true,
         blind_update: false,
         update_creates: false,
+        returns_deleted: false,
         scale: version.pointer("/subresources/scale").map(scale_paths),
         hooks: Box::new(Custom { closing }),
         info,

@@ -30,13 +30,17 @@ pub enum Plan {
 /// # Errors
 /// 409 where a precondition does not hold.
 pub fn plan(kind: &Kind, key: &Key, live: &Value, options: &DeleteOptions, now: Timestamp) -> ApiResult<Plan> {
-    for (name, wanted, found) in [
-        ("UID", &options.uid, meta::text(live, "uid")),
-        ("ResourceVersion", &options.resource_version, meta::text(live, "resourceVersion")),
+    for (name, wanted, found, hint) in [
+        ("UID", &options.uid, meta::text(live, "uid"), "deleted and then recreated"),
+        ("ResourceVersion", &options.resource_version, meta::text(live, "resourceVersion"), "modified"),
     ] {
         if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != found) {
-            let why = format!("Precondition failed: {name} in precondition: {wanted}, {name} in object meta: {found}");
-            return Err(ApiError::conflict(&kind.info.group, &kind.info.plural, &key.name, &why));
+            let why = format!(
+                "the {name} in the precondition ({wanted}) does not match the {name} in record ({found}). The object might \
+                 have been {hint}"
+            );
+            // Of the kind, not the resource: so kube-apiserver words it.
+            return Err(ApiError::conflict(&kind.info.group, &kind.info.kind, &key.name, &why));
         }
     }
     let finalizers = finalizers(live, options.propagation);

@@ -96,6 +96,8 @@ pub struct Kind {
     pub blind_update: bool,
     /// Whether an update of what is not there creates it.
     pub update_creates: bool,
+    /// Whether a deletion is answered with the object rather than a Status.
+    pub returns_deleted: bool,
     /// Where the numbers of its `scale` subresource are, if it has one.
     pub scale: Option<Paths>,
     /// The kind's own behaviour.

@@ -105,7 +105,8 @@ impl Patch {
             let cause = meta::cause("FieldValueRequired", "fieldManager", why);
             return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
         }
-        let body = decode(kind, payload, options, cx)?;
+        let (body, warnings) = kind.schema()?.decode_applied(payload, options.field_validation)?;
+        warnings.into_iter().for_each(|warning| cx.warn(warning));
         if meta::meta(&body).is_some_and(|meta| meta.get("managedFields").is_some_and(|fields| !fields.is_null())) {
             return Err(ApiError::bad_request("metadata.managedFields must be nil"));
         }
@@ -148,9 +149,14 @@ impl Patch {
                 let version = [&self.body, present].map(|object| meta::text(object, "resourceVersion"));
                 let version = version.into_iter().find(|version| !version.is_empty()).map(Value::from);
                 meta::set(&mut new, "resourceVersion", version);
+                schema.prune(&mut new);
                 return Ok(new);
             }
         };
+        if let Some(why) = schema.misfit(&new) {
+            let cause = meta::cause("FieldValueInvalid", "patch", format!("Invalid value: {why}"));
+            return Err(ApiError::invalid("", "", "", vec![cause]));
+        }
         let unknown = schema.prune(&mut new);
         tell(unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect(), options, cx)?;
         Ok(new)

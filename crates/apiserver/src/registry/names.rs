@@ -34,9 +34,14 @@ impl NameRule {
         match self {
             Self::Subdomain => subdomain(name),
             Self::Label => label(name),
-            Self::Label1035 => label(name).or_else(|| {
+            Self::Label1035 => too_long(name, 63).or_else(|| {
                 let letter = name.starts_with(|c: char| c.is_ascii_lowercase());
-                (!letter).then(|| "a DNS-1035 label must start with a lower case letter".into())
+                (!letter || !is_label(name)).then(|| {
+                    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
+                     character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for \
+                     validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"
+                        .into()
+                })
             }),
             Self::PathSegment => path_segment(name),
         }
@@ -56,7 +61,8 @@ fn label(name: &str) -> Option<String> {
     too_long(name, 63).or_else(|| {
         (!is_label(name)).then(|| {
             "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and \
-             end with an alphanumeric character (e.g. 'my-name', or '123-abc')"
+             end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
+             '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
                 .into()
         })
     })
@@ -67,7 +73,8 @@ pub fn subdomain(name: &str) -> Option<String> {
     too_long(name, 253).or_else(|| {
         (!name.split('.').all(is_label)).then(|| {
             "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must \
-             start and end with an alphanumeric character (e.g. 'example.com')"
+             start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+             '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
                 .into()
         })
     })
@@ -92,27 +99,46 @@ fn is_name_part(text: &str) -> bool {
         && bytes.last().copied().is_some_and(alphanumeric)
 }
 
+/// Kubernetes' own wording, with its expression, as people search for it.
+const NAME_PART: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
+                         alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation \
+                         is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+
 /// What is wrong with the key of a label or annotation, or a finalizer, if anything: `[prefix/]name`.
 pub fn qualified(key: &str) -> Option<String> {
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
     };
-    if let Some(reason) = prefix.and_then(subdomain) {
-        return Some(format!("prefix part {reason}"));
+    if name.contains('/') {
+        return Some(format!(
+            "a qualified name {NAME_PART} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+        ));
     }
-    (!is_name_part(name)).then(|| {
-        "name part must consist of alphanumeric characters, '-', '_' or '.', must start and end with an alphanumeric \
-         character, and be no more than 63 characters (e.g. 'MyName', or 'example.com/MyName')"
-            .into()
-    })
+    match prefix {
+        Some("") => return Some("prefix part must be non-empty".into()),
+        Some(prefix) => {
+            if let Some(reason) = subdomain(prefix) {
+                return Some(format!("prefix part {reason}"));
+            }
+        }
+        None => {}
+    }
+    if name.len() > 63 {
+        return Some("name part must be no more than 63 characters".into());
+    }
+    (!is_name_part(name)).then(|| format!("name part {NAME_PART}"))
 }
 
 /// What is wrong with the value of a label, if anything.
 pub fn label_value(value: &str) -> Option<String> {
+    if value.len() > 63 {
+        return Some("must be no more than 63 characters".into());
+    }
     (!value.is_empty() && !is_name_part(value)).then(|| {
-        "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', must start and \
-         end with an alphanumeric character, and be no more than 63 characters (e.g. 'MyValue')"
+        "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and \
+         end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is \
+         '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
             .into()
     })
 }

@@ -41,6 +41,7 @@ pub(crate) fn thing() -> Kind {
         counts_generation: true,
         blind_update: false,
         update_creates: false,
+        returns_deleted: false,
         scale: Some(scale::Paths::workload()),
         hooks: Box::new(Plain),
     }

@@ -91,7 +91,11 @@ pub fn count_generation(kind: &Kind, live: &Value, new: &mut Value) {
         }
         object
     };
-    if kind.counts_generation && wanted(live) != wanted(new) {
+    // What a Deployment's annotations say reaches its ReplicaSets, so it is wanted too.
+    let annotations = |object: &Value| object.pointer("/metadata/annotations").cloned();
+    let annotated =
+        kind.info.kind == "Deployment" && kind.info.group == "apps" && annotations(live) != annotations(new);
+    if kind.counts_generation && (annotated || wanted(live) != wanted(new)) {
         bump(live, new);
     }
 }

@@ -175,6 +175,7 @@ impl Registry {
         options: &WriteOptions,
     ) -> ApiResult<Written> {
         let mut object = patch.to(&self.kind, None, None, options, cx)?;
+        meta::set(&mut object, "resourceVersion", None);
         self.stamp_for(key, &mut object)?;
         self.insert(cx, key.namespace_or_none(), object, options, true).await
     }
@@ -227,7 +228,10 @@ impl Registry {
                 delete::Plan::Wait => return Ok(Written::ok(self.shown(&live.json))),
                 delete::Plan::Remove => {
                     let gone = self.remove(key, live.version, options.dry_run).await;
-                    gone.map(|()| self.success(key, &live.uid))
+                    gone.map(|version| match self.kind.returns_deleted {
+                        true => self.shown(&Draft::new(&before).preview(Some(version.unwrap_or(live.version)))),
+                        false => self.success(key, &live.uid),
+                    })
                 }
                 delete::Plan::Mark(marked) => {
                     let draft = Draft::new(&marked);
@@ -328,15 +332,16 @@ impl Registry {
         Ok(change.after.as_ref().map(|object| object.json.clone()).unwrap_or_default())
     }
 
-    async fn remove(&self, key: &Key, version: u64, dry_run: bool) -> Result<(), WriteError> {
+    /// Removes an object; answers the version of the removal, if it was done.
+    async fn remove(&self, key: &Key, version: u64, dry_run: bool) -> Result<Option<u64>, WriteError> {
         if dry_run {
-            return Ok(());
+            return Ok(None);
         }
         let (resource, expect) = (self.kind.resource.clone(), Expect::Version(version));
         let write = Write { resource, key: key.clone(), expect, guard: None, action: Action::Delete };
         let change = self.store.write(write).await?;
         self.kind.hooks.written(change.version).await;
-        Ok(())
+        Ok(Some(change.version))
     }
 
     /// What the client is told of a write that was not done.

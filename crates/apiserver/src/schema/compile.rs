@@ -13,6 +13,8 @@ use std::{collections::HashMap, sync::Arc};
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use crate::builtin::zeros;
+
 use super::{
     SchemaError,
     cel::Rules,
@@ -86,12 +88,30 @@ impl<'a> Compiler<'a> {
         let id = self.push(Node::default());
         self.named.insert(name, id);
         let node = self.read(schema, name.starts_with("io.k8s."), 0)?;
+        self.zeros(name, schema, &node);
         self.nodes[id as usize] = if name.ends_with(".api.resource.Quantity") {
             Node { kind: Kind::Quantity, typed: true, ..Node::default() }
         } else {
             node
         };
         Ok(id)
+    }
+
+    /// Marks the optional fields of a built-in definition for which zero is no value. Such fields are scalars, so their nodes are
+    /// their own.
+    fn zeros(&mut self, name: &str, schema: &Value, node: &Node) {
+        if !name.starts_with("io.k8s.") {
+            return;
+        }
+        let required =
+            |field: &str| schema["required"].as_array().is_some_and(|all| all.iter().any(|one| one == field));
+        for (field, id) in node.properties.iter().filter(|(field, _)| !required(field)) {
+            let scalar = &mut self.nodes[*id as usize];
+            let plain = matches!(scalar.kind, Kind::String | Kind::Integer | Kind::Boolean) && scalar.typed;
+            if plain && reference(&schema["properties"][field.as_ref()]).is_none() {
+                scalar.zero_absent = zeros::dropped(name, field, scalar.kind == Kind::String);
+            }
+        }
     }
 
     fn node(&mut self, schema: &Value, typed: bool, depth: usize) -> Result<NodeId, SchemaError> {

@@ -15,8 +15,10 @@ pub mod document;
 pub mod field;
 mod format;
 pub(crate) mod lists;
+mod misfit;
 pub(crate) mod node;
 mod prune;
+mod quantity;
 mod structural;
 mod validate;
 
@@ -64,6 +66,9 @@ impl Schema {
         if !value.is_object() {
             return Err(ApiError::bad_request("the body is not an object"));
         }
+        if let Some(why) = self.misfit(&value) {
+            return Err(ApiError::bad_request(format!("the object cannot be decoded: {why}")));
+        }
         let unknown = self.prune(&mut value);
         let told = duplicates.iter().map(|path| format!("duplicate field \"{path}\""));
         let told: Vec<String> = told.chain(unknown.iter().map(|path| format!("unknown field \"{path}\""))).collect();
@@ -79,8 +84,34 @@ impl Schema {
     /// Drops what the schema does not know; answers the paths (`spec.x`, `spec.ports[0].y`) of what was dropped.
     pub fn prune(&self, value: &mut Value) -> Vec<String> {
         let mut unknown = Vec::new();
-        prune::prune(&self.nodes, 0, value, &Path::root(), &mut unknown);
+        prune::prune(&self.nodes, 0, value, &Path::root(), false, &mut unknown);
         unknown
+    }
+
+    /// Like [`decode`](Self::decode) for what is applied: zeros and empty lists are kept, as the manager's own; unknown fields
+    /// are refused, as they have no type.
+    pub fn decode_applied(&self, payload: &Payload, validation: FieldValidation) -> ApiResult<(Value, Vec<String>)> {
+        let document::Document { mut value, duplicates } = document::parse(payload)?;
+        if !value.is_object() {
+            return Err(ApiError::bad_request("the body is not an object"));
+        }
+        let duplicates: Vec<String> = duplicates.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
+        if validation == FieldValidation::Strict && !duplicates.is_empty() {
+            return Err(ApiError::bad_request(format!("strict decoding error: {}", duplicates.join(", "))));
+        }
+        let mut unknown = Vec::new();
+        prune::prune(&self.nodes, 0, &mut value, &Path::root(), true, &mut unknown);
+        if let Some(path) = unknown.first() {
+            return Err(ApiError::bad_request(format!(
+                "failed to create typed patch object: .{path}: field not declared in schema"
+            )));
+        }
+        Ok((value, if validation == FieldValidation::Warn { duplicates } else { Vec::new() }))
+    }
+
+    /// What in `value` cannot be decoded, if anything.
+    pub fn misfit(&self, value: &Value) -> Option<String> {
+        misfit::find(&self.nodes, 0, value, &Path::root())
     }
 
     /// Fills in the schema's defaults. Idempotent.

@@ -125,6 +125,8 @@ pub(crate) struct Node {
     /// The field is decoded into a Go value by kube-apiserver (built-in kinds and all metadata): there `null` means absent
     /// and an absent number or boolean is its zero.
     pub typed: bool,
+    /// The zero of the type (an empty text, 0, false) is the same as no value.
+    pub zero_absent: bool,
     /// `x-kubernetes-map-type: atomic`.
     pub atomic_map: bool,
     /// Fields, sorted by name.

@@ -9,33 +9,50 @@ use serde_json::{Map, Value};
 use super::{
     field::Path,
     node::{Additional, Kind, Node, NodeId},
+    quantity,
 };
 
 /// How many unknown fields are told.
 const MAX_TOLD: usize = 100;
 
-/// Shapes `value`, which is at `path`; appends the paths of what was unknown.
-pub(crate) fn prune(nodes: &[Node], id: NodeId, value: &mut Value, path: &Path, unknown: &mut Vec<String>) {
+/// Shapes `value`, which is at `path`; appends the paths of what was unknown. What is applied keeps its zeros and its empty
+/// lists and maps (`as_sent`): who applies them owns them.
+pub(crate) fn prune(
+    nodes: &[Node],
+    id: NodeId,
+    value: &mut Value,
+    path: &Path,
+    as_sent: bool,
+    unknown: &mut Vec<String>,
+) {
     let node = &nodes[id as usize];
     match value {
-        Value::Object(fields) => prune_fields(nodes, node, fields, path, unknown),
+        Value::Object(fields) => prune_fields(nodes, node, fields, path, as_sent, unknown),
         Value::Array(items) => {
             if let Some(id) = node.items {
                 for (index, item) in items.iter_mut().enumerate() {
-                    prune(nodes, id, item, &path.index(index), unknown);
+                    prune(nodes, id, item, &path.index(index), as_sent, unknown);
                 }
             }
         }
         Value::Number(number) => match node.kind {
-            Kind::Quantity => *value = Value::String(number.to_string()),
+            Kind::Quantity => *value = Value::String(quantity::canonical(&number.to_string())),
             Kind::Integer if !number.is_i64() && !number.is_u64() => whole(value),
             _ => {}
         },
+        Value::String(text) if node.kind == Kind::Quantity => *text = quantity::canonical(text),
         _ => {}
     }
 }
 
-fn prune_fields(nodes: &[Node], node: &Node, fields: &mut Map<String, Value>, path: &Path, unknown: &mut Vec<String>) {
+fn prune_fields(
+    nodes: &[Node],
+    node: &Node,
+    fields: &mut Map<String, Value>,
+    path: &Path,
+    as_sent: bool,
+    unknown: &mut Vec<String>,
+) {
     fields.retain(|name, value| {
         let id = match (node.property(name), node.additional) {
             (Some(id), _) | (None, Additional::Node(id)) => id,
@@ -49,16 +66,28 @@ fn prune_fields(nodes: &[Node], node: &Node, fields: &mut Map<String, Value>, pa
             }
         };
         let field = &nodes[id as usize];
-        if value.is_null() && !field.nullable || field.typed && empty(field, value) {
+        if value.is_null() && !field.nullable
+            || !as_sent && field.typed && (empty(field, value) || field.zero_absent && zero(value))
+        {
             return false;
         }
         if value.is_object() || value.is_array() {
-            prune(nodes, id, value, &path.child(name), unknown);
+            prune(nodes, id, value, &path.child(name), as_sent, unknown);
         } else {
-            prune(nodes, id, value, path, unknown);
+            prune(nodes, id, value, path, as_sent, unknown);
         }
         true
     });
+}
+
+/// What Go has where nothing was sent.
+fn zero(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.is_empty(),
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::Bool(flag) => !flag,
+        _ => false,
+    }
 }
 
 /// A list or a map without anything in it. An object with named fields is something even when it is empty.

@@ -16,26 +16,42 @@ use super::{
     node::{Additional, Kind, ListType, Node, NodeId},
 };
 
+/// Causes with which an object is too far off for its rules to be evaluated.
+const BLOCKING: [&str; 5] =
+    ["FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"];
+
+/// What is said then.
+const UNCHECKED: &str = "some validation rules were not checked because the object was invalid; correct the existing errors \
+                         to complete validation";
+
 /// How many causes are reported.
 const MAX_CAUSES: usize = 50;
 
 /// Validates `new` (and `old`) against the root of `nodes`.
 pub(crate) fn validate(nodes: &[Node], new: &Value, old: Option<&Value>) -> Vec<Cause> {
-    let mut run = Run { nodes, causes: Vec::new(), budget: Budget::default() };
+    let mut run = Run { nodes, causes: Vec::new(), ruled: Vec::new(), budget: Budget::default() };
     run.value(0, new, old, &Path::root());
-    run.causes
+    let Run { mut causes, ruled, .. } = run;
+    if !causes.iter().any(|cause| BLOCKING.contains(&cause.reason.as_str())) {
+        causes.extend(ruled);
+    } else if nodes.iter().any(|node| node.checks.as_ref().is_some_and(|checks| checks.rules.is_some())) {
+        causes.push(field::invalid("<nil>", &Value::Null, UNCHECKED));
+    }
+    causes
 }
 
 /// Whether `value` satisfies the node, without transition rules; for `anyOf` and the like.
 fn satisfies(nodes: &[Node], id: NodeId, value: &Value) -> bool {
-    let mut run = Run { nodes, causes: Vec::new(), budget: Budget::default() };
+    let mut run = Run { nodes, causes: Vec::new(), ruled: Vec::new(), budget: Budget::default() };
     run.value(id, value, None, &Path::root());
-    run.causes.is_empty()
+    run.causes.is_empty() && run.ruled.is_empty()
 }
 
 struct Run<'a> {
     nodes: &'a [Node],
     causes: Vec<Cause>,
+    /// What rules find; it counts only for an object that has the right shape.
+    ruled: Vec<Cause>,
     budget: Budget,
 }
 
@@ -65,7 +81,7 @@ impl Run<'_> {
         }
         self.below(node, value, old, path);
         if let Some(rules) = node.checks.as_ref().and_then(|checks| checks.rules.as_ref()) {
-            rules.check(nodes, id, value, old, path, &mut self.budget, &mut self.causes);
+            rules.check(nodes, id, value, old, path, &mut self.budget, &mut self.ruled);
         }
     }
 
@@ -133,7 +149,7 @@ fn embedded(value: &Value, path: &Path, causes: &mut Vec<Cause>) {
     }
 }
 
-fn fits(kind: Kind, value: &Value) -> bool {
+pub(crate) fn fits(kind: Kind, value: &Value) -> bool {
     match kind {
         Kind::Any => true,
         Kind::Object => value.is_object(),

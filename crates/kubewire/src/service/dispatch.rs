@@ -163,7 +163,7 @@ impl Ask<'_> {
         let written = match verb {
             Verb::Create => {
                 let media = payload::object_media(headers, self.is_binary())?;
-                let options = self.write_options(None, user_agent, recorder)?;
+                let options = self.write_options("CreateOptions", None, user_agent, recorder)?;
                 let payload = self.inner.read(headers, body, media).await?;
                 match sub {
                     None => {
@@ -177,13 +177,13 @@ impl Ask<'_> {
             }
             Verb::Update => {
                 let media = payload::object_media(headers, self.is_binary())?;
-                let options = self.write_options(None, user_agent, recorder)?;
+                let options = self.write_options("UpdateOptions", None, user_agent, recorder)?;
                 let payload = self.inner.read(headers, body, media).await?;
                 self.inner.in_time(self.resource.update(&self.cx, &key, sub, payload, &options)).await?
             }
             Verb::Patch => {
                 let (kind, media) = payload::patch_kind(headers, self.info().strategic_merge)?;
-                let options = self.write_options(Some(kind), user_agent, recorder)?;
+                let options = self.write_options("PatchOptions", Some(kind), user_agent, recorder)?;
                 let payload = self.inner.read(headers, body, media).await?;
                 self.inner.in_time(self.resource.patch(&self.cx, &key, sub, kind, payload, &options)).await?
             }
@@ -216,11 +216,12 @@ impl Ask<'_> {
 
     fn write_options(
         &self,
+        kind: &str,
         patch: Option<crate::options::PatchKind>,
         user_agent: Option<&str>,
         recorder: &mut Option<Recorder>,
     ) -> ApiResult<WriteOptions> {
-        let options = WriteOptions::parse(self.query, patch, user_agent)?;
+        let options = WriteOptions::parse_as(kind, self.query, patch, user_agent)?;
         if let Some(recorder) = recorder {
             recorder.record.dry_run = options.dry_run;
         }

@@ -74,8 +74,8 @@ async fn refusals_have_the_code_and_words_that_clients_know() {
             "unknown format",
         ),
         (format!("POST {SHIPS}"), vec![("content-encoding", "gzip")], SHIP, 415, "UnsupportedMediaType", "compressed"),
-        (format!("POST {SHIPS}?dryRun=Some"), vec![], SHIP, 400, "BadRequest", "dryRun"),
-        (format!("POST {SHIPS}?fieldValidation=Loud"), vec![], SHIP, 400, "BadRequest", "fieldValidation"),
+        (format!("POST {SHIPS}?dryRun=Some"), vec![], SHIP, 422, "Invalid", "dryRun"),
+        (format!("POST {SHIPS}?fieldValidation=Loud"), vec![], SHIP, 422, "Invalid", "fieldValidation"),
         (
             format!("PATCH {ship}"),
             vec![("content-type", "application/strategic-merge-patch+json")],

@@ -33,7 +33,9 @@ pub(in crate::builtin) fn service(service: &mut Value) {
     if kind == "LoadBalancer" {
         fill(spec, "allocateLoadBalancerNodePorts", true);
     }
-    fill(service, "status", json!({"loadBalancer": {}}));
+    if let Some(status) = object(service, "status") {
+        fill(status, "loadBalancer", json!({}));
+    }
 }
 
 /// The address fields, after all else is decided. Addresses are carried over from the `old` Service, and a headless one has the

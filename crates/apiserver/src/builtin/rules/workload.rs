@@ -93,7 +93,8 @@ fn common(new: &Value, old: Option<&Value>) -> Vec<Cause> {
         pod::selector(selector, &path.child("selector"), &mut causes);
     }
     let labels = &spec["template"]["metadata"]["labels"];
-    if !selector.is_null() && !pod::selects(selector, labels) {
+    // An absent selector selects nothing.
+    if selector.is_null() || !pod::selects(selector, labels) {
         let path = path.child("template").child("metadata").child("labels");
         causes.push(field::invalid(path, labels, "`selector` does not match template `labels`"));
     }

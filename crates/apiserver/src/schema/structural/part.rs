@@ -101,7 +101,7 @@ fn check_default(schema: &Value, default: &Value, path: &Path, causes: &mut Vec<
     let Ok(nodes) = compile::fragment(schema) else { return };
     let mut value = default.clone();
     let mut unknown = Vec::new();
-    prune::prune(&nodes, 0, &mut value, &Path::root(), &mut unknown);
+    prune::prune(&nodes, 0, &mut value, &Path::root(), false, &mut unknown);
     for name in unknown {
         causes.push(field::invalid(path, default, &format!("unknown field {name:?}")));
     }
