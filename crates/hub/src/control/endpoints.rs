@@ -109,10 +109,12 @@ impl Registry {
         })
     }
 
-    /// Takes note of what a write answered, so that the next one compares against it without waiting for the watch.
+    /// Takes note of what a write of the status answered, so that the next one compares against it without waiting for the watch. An
+    /// answer that shows more than a new status is left to the watch: taken from here, the change would look like nothing new there,
+    /// and nobody would act on it.
     pub(super) fn observed(&self, key: &Key, object: WebhookEndpoint) {
         self.write(|observed| {
-            let newer = |known: &WebhookEndpoint| version(known) < version(&object) && known.uid() == object.uid();
+            let newer = |known: &WebhookEndpoint| version(known) < version(&object) && acts_alike(known, &object);
             if observed.objects.get(key).is_some_and(newer) {
                 observed.objects.insert(key.clone(), object);
             }
@@ -126,6 +128,13 @@ impl Registry {
     fn write<T>(&self, change: impl FnOnce(&mut Observed) -> T) -> T {
         change(&mut self.inner.write().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Whether nothing that the controller acts on differs.
+fn acts_alike(one: &WebhookEndpoint, other: &WebhookEndpoint) -> bool {
+    let url = |object: &WebhookEndpoint| object.status.as_ref().and_then(|status| status.url.clone());
+    let meta = |object: &WebhookEndpoint| (object.uid(), object.metadata.generation, object.metadata.labels.clone());
+    meta(one) == meta(other) && url(one) == url(other)
 }
 
 fn version(object: &WebhookEndpoint) -> u64 {
@@ -381,10 +390,7 @@ fn replace(observed: &mut Observed, listing: Listing<WebhookEndpoint>) -> BTreeS
 
 /// Notes an observed object; says whether anything but our own status changed.
 fn note(observed: &mut Observed, key: &Key, object: WebhookEndpoint) -> bool {
-    let relevant = |o: &WebhookEndpoint| {
-        (o.uid(), o.metadata.generation, o.metadata.labels.clone(), o.status.as_ref().and_then(|s| s.url.clone()))
-    };
-    let changed = observed.objects.get(key).is_none_or(|known| relevant(known) != relevant(&object));
+    let changed = observed.objects.get(key).is_none_or(|known| !acts_alike(known, &object));
     if observed.objects.get(key).is_none_or(|known| version(known) <= version(&object) || known.uid() != object.uid()) {
         observed.objects.insert(key.clone(), object);
     }
