@@ -29,6 +29,11 @@ async fn a_hook_is_made_shown_followed_replayed_and_deleted() -> Result<()> {
         Ok(up.cli(&["hook", "list"])?.contains("octo/shop refs/heads/main").then_some(()))
     })
     .await?;
+    let kubectl = up.kubectl()?;
+    eventually("all three are counted", async || {
+        Ok((kubectl.run("get hook shop -o jsonpath={.status.sequence}")? == "3").then_some(()))
+    })
+    .await?;
     ensure!(up.events_cli(&["hook", "events", "shop"])?.lines().count() == 4, "a header and three events");
     let last = up.events_cli(&["hook", "events", "shop", "--last", "1", "-o", "json"])?;
     ensure!(last.lines().count() == 1 && last.contains("\"three\""), "{last}");
@@ -49,7 +54,6 @@ async fn a_hook_is_made_shown_followed_replayed_and_deleted() -> Result<()> {
 
     up.cli(&["hook", "delete", "shop"])?;
     eventually("its URL is gone", async || Ok((deliver("late").await?.status == 404).then_some(()))).await?;
-    let kubectl = up.kubectl()?;
     eventually("its secret is gone too", async || {
         Ok((kubectl.say(&["get", "secret", "shop-hook"], "")?.code != 0).then_some(()))
     })

@@ -523,3 +523,25 @@ enum Error {
     #[error("the system gave no random numbers")]
     Random,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_a_status_write_shows_first_is_still_news_from_the_watch() {
+        let object = |generation, version: &str| {
+            let mut object = WebhookEndpoint::new("shop", WebhookEndpointSpec::default());
+            object.metadata.generation = Some(generation);
+            object.metadata.resource_version = Some(version.into());
+            object
+        };
+        let key = Key { namespace: "a".into(), name: "shop".into() };
+        let registry = Registry::default();
+        assert!(registry.write(|observed| note(observed, &key, object(1, "5"))));
+        registry.observed(&key, object(1, "6"));
+        assert_eq!(registry.object(&key).unwrap().resource_version().as_deref(), Some("6"));
+        registry.observed(&key, object(2, "8"));
+        assert!(registry.write(|observed| note(observed, &key, object(2, "7"))), "somebody changed the spec");
+    }
+}
