@@ -23,6 +23,7 @@ pub mod registry;
 pub mod rights;
 pub mod sign;
 pub mod tools;
+pub mod transcript;
 pub mod trigger;
 pub mod up;
 pub mod wait;

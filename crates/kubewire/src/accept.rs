@@ -101,6 +101,19 @@ pub fn plain_json(headers: &HeaderMap) -> ApiResult<()> {
     if served { Ok(()) } else { Err(not_acceptable()) }
 }
 
+/// Whether `other` (a media type of a document's own) is wanted rather than plain JSON. Errors: 406.
+pub fn json_or(headers: &HeaderMap, other: &str) -> ApiResult<bool> {
+    for range in ranges(headers) {
+        if range.media.eq_ignore_ascii_case(other) {
+            return Ok(true);
+        }
+        if range.is_json() && range.parameter("as").is_empty() {
+            return Ok(false);
+        }
+    }
+    Err(not_acceptable())
+}
+
 /// Whether the client takes gzip.
 pub fn gzip(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
 use http::request::Parts;
+use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 
 use crate::error::ApiResult;
@@ -24,6 +25,8 @@ pub struct User {
     pub groups: Vec<String>,
     /// Extra facts from the authenticator.
     pub extra: BTreeMap<String, Vec<String>>,
+    /// When the credentials end, if they do; watches end with them.
+    pub expires: Option<Timestamp>,
 }
 
 impl User {

@@ -74,9 +74,9 @@ pub fn aggregated(snapshot: &Snapshot, core: bool, api_version: &str) -> Value {
     let items: Vec<Value> = names
         .map(|name| {
             let metadata = if core {
-                json!({"creationTimestamp": null})
+                json!({})
             } else {
-                json!({"name": name, "creationTimestamp": null})
+                json!({"name": name})
             };
             let versions: Vec<Value> = versions(snapshot, name)
                 .into_iter()
@@ -160,11 +160,11 @@ fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 
 fn infos<'a>(snapshot: &'a Snapshot, group: &str, version: &str) -> Vec<&'a ResourceInfo> {
     let infos = snapshot.resources.iter().map(|resource| resource.info());
-    infos.filter(|info| info.group == group && info.version == version).collect()
+    let mut infos: Vec<_> = infos.filter(|info| info.group == group && info.version == version).collect();
+    infos.sort_by(|one, other| one.plural.cmp(&other.plural));
+    infos
 }
 
 fn verbs(verbs: &[Verb]) -> Vec<&'static str> {
-    let mut names: Vec<_> = verbs.iter().map(|verb| verb.as_str()).collect();
-    names.sort_unstable();
-    names
+    verbs.iter().map(|verb| verb.as_str()).collect()
 }

@@ -1,10 +1,11 @@
-//! OpenAPI v3: one document for each group and version, made of the resources' schemas and of their paths.
+//! OpenAPI v3: one document for each group and version, made of the resources' schemas and of their paths. [`v2`] is the older form.
 //!
 //! `kubectl explain` reads the schemas; `kubectl apply`, `create` and others look in the paths for which query parameters and patch
 //! types are understood. A document can be large, so none is kept: only its hash is, and the text is written anew for whoever asks,
 //! which with caching clients is rare. Source: Kubernetes documentation, "The Kubernetes API, OpenAPI V3" (KEP-2896).
 
 mod paths;
+pub mod v2;
 
 use std::{
     collections::{BTreeMap, HashMap},

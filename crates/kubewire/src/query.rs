@@ -66,6 +66,11 @@ impl Query {
     pub fn number(&self, name: &str) -> ApiResult<Option<u64>> {
         match self.text(name) {
             "" => Ok(None),
+            // kube-apiserver's words.
+            text if text.parse::<i64>().is_err() => {
+                let text: String = text.chars().take(64).collect();
+                Err(ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))
+            }
             text => text.parse().map(Some).map_err(|_| bad_value(name, text, "a number that is not negative")),
         }
     }

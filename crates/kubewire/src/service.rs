@@ -10,6 +10,7 @@ mod documents;
 mod in_process;
 mod payload;
 mod respond;
+mod scale;
 mod watching;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -142,7 +143,7 @@ impl Builder {
     }
 
     /// Behind a kube-aggregator, which keeps asking for `/openapi/v2` until it gets one: answers it with an empty document. Clients
-    /// read `/openapi/v3`, which has everything; without this, v2 is not there.
+    /// read `/openapi/v3`, which has everything; definitions here could clash with those of the cluster.
     #[must_use]
     pub fn aggregated(mut self) -> Self {
         self.inner.aggregated = true;

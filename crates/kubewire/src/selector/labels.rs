@@ -16,7 +16,7 @@ use super::{
 
 /// Why a label selector was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unable to parse requirement: {0}")]
+#[error("{0}")]
 pub struct LabelSelectorError(pub String);
 
 /// Parses the requirements of a selector.
@@ -76,7 +76,8 @@ impl<'a> Parser<'a> {
             other => return Err(format!("found '{}', expected: !, identifier, or 'end of string'", other.text())),
         }
         loop {
-            requirements.push(self.requirement()?);
+            let requirement = self.requirement().map_err(|why| format!("unable to parse requirement: {why}"))?;
+            requirements.push(requirement);
             match self.next() {
                 Token::End => return Ok(requirements),
                 Token::Sign(",") => match self.peek() {
@@ -142,7 +143,7 @@ impl<'a> Parser<'a> {
     fn values(&mut self, key: &str) -> Result<Vec<String>, String> {
         match self.next() {
             Token::Sign("(") => {}
-            other => return Err(format!("found '{}', expected: '('", other.text())),
+            other => return Err(format!("found '{}' expected: '('", other.text())),
         }
         if self.peek() == Token::Sign(")") {
             return Err("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty".into());
@@ -227,17 +228,17 @@ mod tests {
             (",a", "found ',', expected: !, identifier, or 'end of string'"),
             ("a,", "found '', expected: identifier after ','"),
             ("a,,b", "found ',', expected: identifier after ','"),
-            ("a b", "found 'b', expected: in, notin, =, ==, !=, gt, lt"),
-            ("!", "found '', expected: identifier"),
+            ("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
+            ("!", "unable to parse requirement: found '', expected: identifier"),
             ("!a=b", "found '=', expected: ',' or 'end of string'"),
             ("a=b=c", "found '=', expected: ',' or 'end of string'"),
-            ("a===b", "found '=', expected: identifier"),
-            ("a in", "found '', expected: '('"),
-            ("a in b", "found 'b', expected: '('"),
-            ("a in (b", "found '', expected: ',' or ')'"),
-            ("a in (b c)", "found 'c', expected: ',' or ')'"),
-            ("a in ()", "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty"),
-            ("a>x", "values[0][a]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be an integer"),
+            ("a===b", "unable to parse requirement: found '=', expected: identifier"),
+            ("a in", "unable to parse requirement: found '' expected: '('"),
+            ("a in b", "unable to parse requirement: found 'b' expected: '('"),
+            ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'"),
+            ("a in (b c)", "unable to parse requirement: found 'c', expected: ',' or ')'"),
+            ("a in ()", "unable to parse requirement: values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty"),
+            ("a>x", "unable to parse requirement: values[0][a]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be an integer"),
         ] {
             assert_eq!(parse(text), Err(LabelSelectorError(message.into())), "{text}");
         }

@@ -105,7 +105,10 @@ impl Ask<'_> {
             }
             _ => Include::Metadata,
         };
-        Ok(View::new(form, include, &self.resource))
+        match &self.target.subresource {
+            Some(sub) if sub == "scale" => Ok(View::new(form, include, &super::scale::shape())),
+            _ => Ok(View::new(form, include, &self.resource)),
+        }
     }
 
     async fn get(&self) -> ApiResult<Response<Body>> {
@@ -237,6 +240,11 @@ impl Ask<'_> {
                 || info.selectable_fields.iter().any(|known| known.trim_start_matches('.') == path)
         };
         match fields.0.iter().find(|(path, ..)| !known(path)) {
+            // Built-in kinds without fields of their own say what there is.
+            Some((path, ..)) if info.strategic_merge && info.selectable_fields.is_empty() => {
+                let known = r#"only "metadata.name", "metadata.namespace""#;
+                Err(ApiError::bad_request(format!("{path:?} is not a known field selector: {known}")))
+            }
             Some((path, ..)) => Err(ApiError::bad_request(format!("field label not supported: {path}"))),
             None => Ok(()),
         }

@@ -37,7 +37,7 @@ impl Inner {
             recorder.record.attributes = attributes.clone();
         }
         self.authorize(&caller.user, &attributes).await?;
-        if route == Route::Unknown || route == Route::OpenApiV2 && !self.aggregated {
+        if route == Route::Unknown {
             return Err(ApiError::no_such_path());
         }
         if route == Route::DeprecatedWatch {
@@ -65,9 +65,21 @@ impl Inner {
             }
             Route::Group(name) => plain(headers, discovery::group(&snapshot, &name)),
             Route::GroupVersion { group, version } => plain(headers, discovery::resources(&snapshot, &group, &version)),
-            Route::Version => plain(headers, Some(self.version.clone())),
+            Route::Version => {
+                accept::plain_json(headers)?;
+                // As kube-apiserver writes it, for scripts that read it line by line.
+                Ok(respond::json(StatusCode::OK, Body::from(format!("{:#}", self.version))))
+            }
             Route::Health { probe, check } => self.probe(probe, check.as_deref(), query).await,
-            Route::OpenApiV2 => plain(headers, Some(openapi::empty_v2())),
+            Route::OpenApiV2 if self.aggregated => plain(headers, Some(openapi::empty_v2())),
+            Route::OpenApiV2 => {
+                let protobuf = accept::json_or(headers, openapi::v2::PROTOBUF)?;
+                Ok(if protobuf {
+                    tagged(openapi::v2::protobuf(&snapshot), openapi::v2::PROTOBUF, headers)
+                } else {
+                    tagged(openapi::v2::document(&snapshot).to_string().into_bytes(), "application/json", headers)
+                })
+            }
             Route::OpenApiIndex => plain(headers, Some(openapi::index(&snapshot, &self.openapi))),
             Route::OpenApi { group, version } => self.open_api(headers, query, &snapshot, &group, &version),
             Route::Resource(_) | Route::DeprecatedWatch | Route::Unknown => Err(ApiError::no_such_path()),
@@ -126,17 +138,21 @@ fn plain(headers: &HeaderMap, document: Option<Value>) -> ApiResult<Response<Bod
 
 /// Aggregated discovery, which clients ask for again with the tag of what they have.
 fn aggregated(document: &Value, version: &str, headers: &HeaderMap) -> Response<Body> {
-    let text = document.to_string();
-    let hash = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    let media = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+    tagged(document.to_string().into_bytes(), &media, headers)
+}
+
+/// A document with its hash as its tag; only that for whoever has it already.
+fn tagged(document: Vec<u8>, media: &str, headers: &HeaderMap) -> Response<Body> {
+    let hash = ring::digest::digest(&ring::digest::SHA256, &document);
     let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
     let tag = format!("\"{hash}\"");
     let mut response = if matches_tag(headers, &tag) {
         empty(StatusCode::NOT_MODIFIED)
     } else {
-        respond::json(StatusCode::OK, Body::from(text))
+        respond::json(StatusCode::OK, Body::from(document))
     };
-    let media = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
-    set(&mut response, header::CONTENT_TYPE, &media);
+    set(&mut response, header::CONTENT_TYPE, media);
     set(&mut response, header::ETAG, &tag);
     set(&mut response, header::VARY, "Accept");
     response

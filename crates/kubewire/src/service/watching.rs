@@ -110,7 +110,7 @@ impl Stream for Watching {
 }
 
 impl Inner {
-    /// Resolves when a watch must end: its time is over, its credentials are withdrawn, or the process stops.
+    /// Resolves when a watch must end: its time is over, its credentials end or are withdrawn, or the process stops.
     pub(super) fn end_of_watch(
         &self,
         timeout: Option<u64>,
@@ -120,6 +120,8 @@ impl Inner {
             None | Some(0) => DEFAULT_TIMEOUT + jitter(DEFAULT_TIMEOUT),
             Some(seconds) => Duration::from_secs(seconds).min(LONGEST_TIMEOUT),
         };
+        let left = caller.authenticated.expires.map(|end| end.duration_since(jiff::Timestamp::now()));
+        let timeout = left.map_or(timeout, |left| timeout.min(left.try_into().unwrap_or_default()));
         let shutdown = self.shutdown.clone();
         let credentials = (!caller.trusted).then(|| (self.authenticator.clone(), caller.authenticated.clone()));
         Box::pin(async move {
