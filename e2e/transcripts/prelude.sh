@@ -24,7 +24,7 @@ watching() {
 seen() {
     has_lines() { [ "$(wc -l <"$TMPDIR/$1.watch")" -ge "$2" ]; }
     eventually has_lines "$1" "$2" >/dev/null
-    kill "$(cat "$TMPDIR/$1.pid")"
+    kill "$(cat "$TMPDIR/$1.pid")" 2>/dev/null || echo 'it ended by itself'
     cat "$TMPDIR/$1.watch"
 }
 

@@ -11,10 +11,12 @@ use roadstead_kubewire::{ApiResult, Catalog, Resource};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    accounts::controller::Controller as Accounts,
     authn::{FixedToken, ServiceAccounts, Tokens, jwt::SigningKey},
     authz::{Rbac, index::GROUP, keeper},
     builtin,
     crd::{Crds, hooks::Definitions},
+    events::{expiry, renamed::Renamed},
     gc::Collector,
     hooks::BuiltIn,
     namespaces::Controller,
@@ -68,7 +70,12 @@ impl Control {
             };
             Registry::new(kind, self.store.clone())
         });
-        stored.chain(reviews::resources(&self.rbac, &self.tokens)).collect()
+        let mut stored: Vec<_> = stored.collect();
+        let events = stored.iter().find(|resource| resource.info().plural == "events").cloned();
+        let renamed = events.map(|events| -> Arc<dyn Resource> { Arc::new(Renamed::new(events)) });
+        stored.extend(renamed);
+        stored.extend(reviews::resources(&self.rbac, &self.tokens));
+        stored
     }
 
     /// Makes what must exist from the start. `catalog` has the built-in kinds. Errors: a write failed.
@@ -76,13 +83,17 @@ impl Control {
         keeper::ensure(&self.store, catalog).await
     }
 
-    /// The loops, each to be spawned: garbage collection, namespaces, aggregated roles. `catalog` is complete by now: what is not
+    /// The loops, each to be spawned: garbage collection, namespaces, tokens (`ca` is the authority's certificate in PEM), the end of
+    /// Events, aggregated roles. `catalog` is complete by now: what is not
     /// served counts as not there to own anything.
-    pub fn loops(&self, catalog: &Catalog, shutdown: &CancellationToken) -> Vec<BoxFuture<'static, ()>> {
+    pub fn loops(&self, catalog: &Catalog, ca: &str, shutdown: &CancellationToken) -> Vec<BoxFuture<'static, ()>> {
         let (store, catalog, shutdown) = (self.store.clone(), catalog.clone(), shutdown.clone());
+        let accounts = Accounts::new(store.clone(), catalog.clone(), self.tokens.clone(), ca.into());
         vec![
             Box::pin(Collector::new(store.clone(), catalog.clone()).run(shutdown.clone())),
             Box::pin(Controller::new(store.clone(), catalog.clone()).run(shutdown.clone())),
+            Box::pin(accounts.run(shutdown.clone())),
+            Box::pin(expiry::run(store.clone(), catalog.clone(), shutdown.clone())),
             Box::pin(keeper::keep_aggregates(Arc::new(store), catalog, shutdown)),
         ]
     }

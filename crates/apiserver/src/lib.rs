@@ -15,6 +15,7 @@
 //! | [`store`] | durable objects, resourceVersions, change history |
 //! | [`authn`], [`authz`], [`reviews`] | who asks, and what they may |
 //! | [`gc`], [`namespaces`] | what follows from a deletion |
+//! | [`accounts`], [`events`] | tokens and authorities for namespaces; the second API of Events, and their end |
 //! | [`control`] | all of these, put together |
 //! | [`hooks`] | what these, and their own rules, make of the built-in kinds |
 //! | [`audit`] | who did what |
@@ -24,6 +25,7 @@
 //!
 //! Why a library first: tests open a whole control plane in memory in milliseconds, and `up` is only one more caller.
 
+mod accounts;
 mod apply;
 mod audit;
 pub mod authn;
@@ -31,6 +33,7 @@ mod authz;
 pub mod builtin;
 mod control;
 mod crd;
+mod events;
 pub mod files;
 mod gc;
 mod handle;

@@ -134,7 +134,7 @@ impl Server {
         // Read before the wait: a borrow held across it would stop the writer that is waited for.
         let newest = *store.feed(crd::RESOURCE).newest().borrow();
         crds.settled(newest).await;
-        for task in control.loops(&catalog, &shutdown) {
+        for task in control.loops(&catalog, ca.pem(), &shutdown) {
             tasks.spawn(task);
         }
         let fresh = (serving.clone(), shutdown.clone());

@@ -73,11 +73,7 @@ pub fn aggregated(snapshot: &Snapshot, core: bool, api_version: &str) -> Value {
     let names = group_names(snapshot).into_iter().filter(|name| name.is_empty() == core);
     let items: Vec<Value> = names
         .map(|name| {
-            let metadata = if core {
-                json!({})
-            } else {
-                json!({"name": name})
-            };
+            let metadata = if core { json!({}) } else { json!({"name": name}) };
             let versions: Vec<Value> = versions(snapshot, name)
                 .into_iter()
                 .map(|version| {

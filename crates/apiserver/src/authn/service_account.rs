@@ -116,6 +116,31 @@ impl ServiceAccounts {
         Ok(answer)
     }
 
+    /// A token of `account` that lasts as long as the account and `secret`, in which it is kept. Errors: 500.
+    pub fn lasting(&self, account: &Value, secret: &Value) -> ApiResult<String> {
+        let reference = |object: &Value| Reference {
+            name: text(object, "/metadata/name").into(),
+            uid: text(object, "/metadata/uid").into(),
+        };
+        let namespace = text(account, "/metadata/namespace");
+        let claims = Claims {
+            aud: vec![ISSUER.into()],
+            exp: i64::MAX,
+            iat: 0,
+            iss: ISSUER.into(),
+            jti: String::new(),
+            private: Private {
+                namespace: namespace.into(),
+                pod: None,
+                secret: Some(reference(secret)),
+                serviceaccount: reference(account),
+            },
+            nbf: 0,
+            sub: service_account_user(namespace, text(account, "/metadata/name")),
+        };
+        self.key.sign(&claims).map_err(|_| ApiError::internal("the token could not be written"))
+    }
+
     /// The object that the token is to be bound to: its plural, name and uid.
     fn bound(&self, key: &Key, request: &Value) -> ApiResult<Option<(&'static str, Reference)>> {
         let Some(wanted) = request.pointer("/spec/boundObjectRef").filter(|wanted| !wanted.is_null()) else {
@@ -160,6 +185,9 @@ impl ServiceAccounts {
                 return None;
             }
         }
+        // A token that does not expire has no id either, as in Kubernetes.
+        let id = (!claims.jti.is_empty())
+            .then(|| ("authentication.kubernetes.io/credential-id".into(), vec![format!("JTI={}", claims.jti)]));
         let user = User {
             name: service_account_user(namespace, &serviceaccount.name),
             uid: serviceaccount.uid.clone(),
@@ -168,10 +196,8 @@ impl ServiceAccounts {
                 format!("system:serviceaccounts:{namespace}"),
                 "system:authenticated".into(),
             ],
-            extra: BTreeMap::from([(
-                "authentication.kubernetes.io/credential-id".into(),
-                vec![format!("JTI={}", claims.jti)],
-            )]),
+            extra: BTreeMap::from_iter(id),
+            expires: Timestamp::from_second(claims.exp).ok(),
         };
         Some((user, audiences))
     }
@@ -203,7 +229,7 @@ fn is_deleting(object: &Value) -> bool {
 }
 
 /// RFC 3339 in whole seconds, as Kubernetes writes times.
-fn whole_seconds(time: Timestamp) -> String {
+pub(crate) fn whole_seconds(time: Timestamp) -> String {
     let fraction = SignedDuration::from_nanos(time.subsec_nanosecond().into());
     time.checked_sub(fraction).unwrap_or(time).to_string()
 }

@@ -42,8 +42,18 @@ impl Kind {
     }
 
     /// `kubectl get all` shows it.
-    fn in_all(mut self) -> Self {
-        self.info.categories = vec!["all".into()];
+    fn in_all(self) -> Self {
+        self.in_category("all")
+    }
+
+    fn in_category(mut self, category: &str) -> Self {
+        self.info.categories.push(category.into());
+        self
+    }
+
+    /// Not all objects at once.
+    fn one_by_one(mut self) -> Self {
+        self.info.verbs.retain(|verb| *verb != Verb::DeleteCollection);
         self
     }
 
@@ -128,6 +138,7 @@ fn core() -> Vec<Kind> {
     vec![
         kind("", "api.core.v1.Namespace", "namespaces", false)
             .short(&["ns"])
+            .one_by_one()
             .status()
             .sub("finalize", "Namespace", None, Verb::Update)
             .columns(&[("Status", "string", ".status.phase"), AGE])
@@ -277,7 +288,9 @@ fn rbac() -> Vec<Kind> {
 fn extensions() -> Vec<Kind> {
     let definition = "apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
     let crd = kind("apiextensions.k8s.io", definition, "customresourcedefinitions", false);
-    vec![crd.short(&["crd", "crds"]).status().columns(&[CREATED]).blank(blank::definition)]
+    vec![
+        crd.short(&["crd", "crds"]).in_category("api-extensions").status().columns(&[CREATED]).blank(blank::definition),
+    ]
 }
 
 /// The kinds that are only asked.

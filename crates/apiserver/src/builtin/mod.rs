@@ -10,6 +10,7 @@ mod defaults;
 mod kinds;
 mod rules;
 pub(crate) mod zeros;
+pub(crate) mod typed;
 
 use std::{
     collections::HashMap,

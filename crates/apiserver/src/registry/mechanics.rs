@@ -8,9 +8,12 @@ use roadstead_kubewire::{
 };
 use serde_json::Value;
 
-use super::{kind::Kind, meta};
+use super::{
+    kind::{Kind, KindSchema},
+    meta,
+};
 use crate::{
-    apply, patch,
+    apply, builtin, patch,
     schema::document::{self, Document},
 };
 
@@ -19,7 +22,20 @@ use crate::{
 /// # Errors
 /// 400.
 pub fn decode(kind: &Kind, payload: &Payload, options: &WriteOptions, cx: &Context) -> ApiResult<Value> {
-    let (value, warnings) = kind.schema()?.decode(payload, options.field_validation)?;
+    let unreadable = |why: &str| {
+        let (version, name) = (&kind.info.version, &kind.info.kind);
+        ApiError::bad_request(format!("{name} in version \"{version}\" cannot be handled as a {name}: {why}"))
+    };
+    let decoded = kind.schema()?.decode(payload, options.field_validation);
+    let (value, warnings) = decoded.map_err(|error| match error.message.starts_with("strict decoding error") {
+        true => unreadable(&error.message),
+        false => error,
+    })?;
+    if let KindSchema::Builtin = kind.schema
+        && let Some(misfit) = builtin::typed::misfit(&kind.info.schema_name, &value)
+    {
+        return Err(unreadable(&misfit));
+    }
     warnings.into_iter().for_each(|warning| cx.warn(warning));
     Ok(value)
 }

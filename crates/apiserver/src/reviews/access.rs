@@ -72,6 +72,7 @@ fn user_of(review: &Value, kind: &str) -> ApiResult<User> {
         uid: text(review, "/spec/uid").into(),
         groups: texts(review, "/spec/groups").map(str::to_string).collect(),
         extra: extra.collect::<BTreeMap<_, _>>(),
+        expires: None,
     };
     if user.name.is_empty() && user.groups.is_empty() {
         return Err(invalid(kind, "spec.user", "at least one of user or group must be specified"));

@@ -23,7 +23,7 @@ pub fn token(tokens: &Tokens, review: &Value, now: Timestamp) -> ApiResult<Value
         Some(verified) => {
             json!({"authenticated": true, "user": user_info(&verified.user), "audiences": verified.audiences})
         }
-        None => json!({"authenticated": false, "error": "invalid bearer token"}),
+        None => json!({"user": {}, "error": "invalid bearer token"}),
     })
 }
 

@@ -18,7 +18,11 @@ use roadstead_kubewire::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{authn::Tokens, authz::Rbac, builtin};
+use crate::{
+    authn::{Tokens, service_account::whole_seconds},
+    authz::Rbac,
+    builtin,
+};
 
 const AUTHORIZATION: &str = "authorization.k8s.io";
 
@@ -93,6 +97,9 @@ impl Resource for Review {
     ) -> ApiResult<Written> {
         let mut review = parse(&payload, &self.info.api_version(), &self.info.kind)?;
         review["status"] = self.status(cx, namespace, &review)?;
+        if self.question == Question::SelfSubject {
+            review["metadata"]["creationTimestamp"] = whole_seconds(Timestamp::now()).into();
+        }
         Ok(Written::created(review.to_string().into()))
     }
 }
@@ -124,7 +131,7 @@ fn parse(payload: &Payload, api_version: &str, kind: &str) -> ApiResult<Value> {
     let mut ordered = Map::from_iter([
         ("kind".to_string(), json!(kind)),
         ("apiVersion".to_string(), json!(api_version)),
-        ("metadata".to_string(), json!({"creationTimestamp": null})),
+        ("metadata".to_string(), json!({})),
     ]);
     ordered.extend(fields.iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.clone(), v.clone())));
     Ok(Value::Object(ordered))

@@ -133,5 +133,5 @@ async fn identities_are_told() {
     assert_eq!(status["user"]["uid"], "u1");
     assert_eq!(status["audiences"], json!([crate::authn::ISSUER]));
     let status = house.status("tokenreviews", json!({"token": format!("{token}x")})).await;
-    assert_eq!(status, json!({"authenticated": false, "error": "invalid bearer token"}));
+    assert_eq!(status, json!({"user": {}, "error": "invalid bearer token"}));
 }

@@ -138,8 +138,21 @@ impl Draft {
 
     /// What this would be at `version`, in JSON, without storing it (dry run). `None` leaves the version empty.
     pub fn preview(&self, version: Option<u64>) -> Bytes {
-        let digits = version.map(|version| version.to_string()).unwrap_or_default();
+        let Some(version) = version else { return self.without_version() };
+        let digits = version.to_string();
         [&self.json[..self.hole], digits.as_bytes(), &self.json[self.hole..]].concat().into()
+    }
+
+    /// The object without a `resourceVersion`, as a dry run shows what would be new.
+    fn without_version(&self) -> Bytes {
+        let (before, after) = self.json.split_at(self.hole);
+        let before = before.strip_suffix(b"\"resourceVersion\":\"").unwrap_or(before);
+        let after = after.strip_prefix(b"\"").unwrap_or(after);
+        match (before.strip_suffix(b","), after.strip_prefix(b",")) {
+            (_, Some(rest)) => [before, rest].concat().into(),
+            (Some(rest), None) => [rest, after].concat().into(),
+            (None, None) => [before, after].concat().into(),
+        }
     }
 
     /// The object at `version`, and its event; both share one buffer.

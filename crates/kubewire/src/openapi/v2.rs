@@ -64,7 +64,8 @@ fn converted(schema: &Value) -> Value {
                 }
             }
             ("properties", Value::Object(properties)) => {
-                let properties: Map<_, _> = properties.iter().map(|(key, value)| (key.clone(), converted(value))).collect();
+                let properties: Map<_, _> =
+                    properties.iter().map(|(key, value)| (key.clone(), converted(value))).collect();
                 kept.insert(name.clone(), properties.into());
             }
             ("items" | "additionalProperties", Value::Object(_)) => {

@@ -237,8 +237,14 @@ mod tests {
             ("a in b", "unable to parse requirement: found 'b' expected: '('"),
             ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'"),
             ("a in (b c)", "unable to parse requirement: found 'c', expected: ',' or ')'"),
-            ("a in ()", "unable to parse requirement: values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty"),
-            ("a>x", "unable to parse requirement: values[0][a]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be an integer"),
+            (
+                "a in ()",
+                "unable to parse requirement: values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty",
+            ),
+            (
+                "a>x",
+                "unable to parse requirement: values[0][a]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be an integer",
+            ),
         ] {
             assert_eq!(parse(text), Err(LabelSelectorError(message.into())), "{text}");
         }
