@@ -15,7 +15,7 @@ eventually() {
 watching() {
     name=$1
     shift
-    kubectl get -w --request-timeout=50s "$@" >"$TMPDIR/$name.watch" 2>&1 &
+    kubectl get -w --request-timeout=300s "$@" >"$TMPDIR/$name.watch" 2>&1 &
     echo $! >"$TMPDIR/$name.pid"
     eventually test -s "$TMPDIR/$name.watch" >/dev/null
 }

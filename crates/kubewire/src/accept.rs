@@ -101,10 +101,10 @@ pub fn plain_json(headers: &HeaderMap) -> ApiResult<()> {
     if served { Ok(()) } else { Err(not_acceptable()) }
 }
 
-/// Whether `other` (a media type of a document's own) is wanted rather than plain JSON. Errors: 406.
-pub fn json_or(headers: &HeaderMap, other: &str) -> ApiResult<bool> {
+/// Whether one of `others` (media types of a document's own) is wanted rather than plain JSON. Errors: 406.
+pub fn json_or(headers: &HeaderMap, others: &[&str]) -> ApiResult<bool> {
     for range in ranges(headers) {
-        if range.media.eq_ignore_ascii_case(other) {
+        if others.iter().any(|other| range.media.eq_ignore_ascii_case(other)) {
             return Ok(true);
         }
         if range.is_json() && range.parameter("as").is_empty() {

@@ -198,7 +198,7 @@ async fn a_watch_ends_with_the_account_behind_it() {
     let kubeconfig = Kubeconfig::read_from(plane.kubeconfig(&token).await).unwrap();
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     let maps: Api<ConfigMap> = Api::namespaced(Client::try_from(config).unwrap(), "default");
-    let mut watch = Box::pin(maps.watch(&WatchParams::default(), "0").await.unwrap());
+    let mut watch = Box::pin(maps.watch(&WatchParams::default().fields("metadata.name=x"), "0").await.unwrap());
     let seen: Api<ConfigMap> = Api::namespaced(plane.admin(), "default");
     seen.create(&PostParams::default(), &read(json!({"metadata": {"name": "x"}}))).await.unwrap();
     let first = tokio::time::timeout(PATIENCE, watch.next()).await.unwrap();

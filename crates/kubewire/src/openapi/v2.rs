@@ -9,8 +9,10 @@ use serde_json::{Map, Value, json};
 use super::{SCHEMAS, closure, kind_extension};
 use crate::catalog::Snapshot;
 
-/// Media type of the protobuf form.
-pub const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// Media type of the protobuf form as clients ask for it.
+pub const ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// Media type of the protobuf form as it is answered: `@` may not stand in one, and Go's parser refuses it.
+pub const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// The document as JSON.
 pub fn document(snapshot: &Snapshot) -> Value {

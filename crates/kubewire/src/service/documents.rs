@@ -73,7 +73,7 @@ impl Inner {
             Route::Health { probe, check } => self.probe(probe, check.as_deref(), query).await,
             Route::OpenApiV2 if self.aggregated => plain(headers, Some(openapi::empty_v2())),
             Route::OpenApiV2 => {
-                let protobuf = accept::json_or(headers, openapi::v2::PROTOBUF)?;
+                let protobuf = accept::json_or(headers, &[openapi::v2::ASKED, openapi::v2::PROTOBUF])?;
                 Ok(if protobuf {
                     tagged(openapi::v2::protobuf(&snapshot), openapi::v2::PROTOBUF, headers)
                 } else {
