@@ -103,6 +103,7 @@ impl FrontProxy {
             uid: first(&self.uid).unwrap_or_default(),
             groups: groups.filter_map(|value| value.to_str().ok()).map(String::from).collect(),
             extra,
+            expires: None,
         })
     }
 }
