@@ -19,7 +19,7 @@ async fn ground() -> Result<Ground> {
     if let Some(kubeconfig) = std::env::var_os("ROADSTEAD_E2E_KUBECONFIG") {
         return Ok(Ground { kubeconfig: kubeconfig.into(), _up: None });
     }
-    let up = Up::start().await?;
+    let up = Up::with(&[]).await?;
     Ok(Ground { kubeconfig: up.kubeconfig(), _up: Some(up) })
 }
 
