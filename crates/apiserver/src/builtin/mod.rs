@@ -9,8 +9,8 @@ mod cells;
 mod defaults;
 mod kinds;
 mod rules;
-pub(crate) mod zeros;
 pub(crate) mod typed;
+pub(crate) mod zeros;
 
 use std::{
     collections::HashMap,
