@@ -27,15 +27,16 @@ pub fn decode(kind: &Kind, payload: &Payload, options: &WriteOptions, cx: &Conte
         ApiError::bad_request(format!("{name} in version \"{version}\" cannot be handled as a {name}: {why}"))
     };
     let decoded = kind.schema()?.decode(payload, options.field_validation);
-    let (value, warnings) = decoded.map_err(|error| match error.message.starts_with("strict decoding error") {
-        true => unreadable(&error.message),
-        false => error,
+    let (value, warnings) = decoded.map_err(|error| {
+        // A value of a wrong type in a built-in kind is told as Go tells it.
+        let sent = matches!(kind.schema, KindSchema::Builtin).then(|| document::parse(payload).ok()).flatten();
+        let misfit = sent.and_then(|sent| builtin::typed::misfit(&kind.info.schema_name, &sent.value));
+        match misfit {
+            Some(misfit) => unreadable(&misfit),
+            None if error.message.starts_with("strict decoding error") => unreadable(&error.message),
+            None => error,
+        }
     })?;
-    if let KindSchema::Builtin = kind.schema
-        && let Some(misfit) = builtin::typed::misfit(&kind.info.schema_name, &value)
-    {
-        return Err(unreadable(&misfit));
-    }
     warnings.into_iter().for_each(|warning| cx.warn(warning));
     Ok(value)
 }
