@@ -229,6 +229,8 @@ fn level(text: &str) -> Result<String> {
         (r"(?m)^((?:---|\+\+\+) \S+)\t.*$", "$1"),
         (r"kubectl-edit-\d+", "kubectl-edit"),
         (r" over \w+\)", " over AGE)"),
+        // A client that ends its own watch says so only when the machine is slow.
+        (r"(?m)^W\d{4} .*informerwatcher\.go.*\n", ""),
         // klog: time, process, line of kubectl's source.
         (r"(?m)^([EWI])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ \S+\] ", "$1 "),
     ] {
@@ -285,6 +287,7 @@ mod tests {
             ("resourceVersion: \"123\"", "resourceVersion: \"1\""),
             ("{\"resourceVersion\":\"123\"}", "{\"resourceVersion\": \"1\"}"),
             ("at 2026-11-20T14:15:38Z", "at 2026-01-01T00:00:00Z"),
+            ("W1120 14:15:38.1   17 informerwatcher.go:1] very short\nx", "x"),
             ("E1120 14:15:38.123456   17 memcache.go:1] no", "E no"),
             ("--- TMP/LIVE-37/v1.x\t2026-11-20 14:15:38.0 +0000", "--- TMP/LIVE/v1.x"),
         ] {
