@@ -6,6 +6,7 @@
 
 mod bare;
 mod catchup;
+mod control;
 mod fanout;
 mod ingest;
 mod load;
@@ -30,6 +31,9 @@ struct Cli {
     /// The `roadstead` binary to measure.
     #[arg(long, global = true, default_value = "target/release/roadstead")]
     binary: PathBuf,
+    /// Directory with `etcd` and `kube-apiserver`, to measure the embedded control plane beside them.
+    #[arg(long, global = true, value_name = "DIR")]
+    kubernetes: Option<PathBuf>,
     /// Seconds for each figure.
     #[arg(long, global = true, default_value_t = 10)]
     seconds: u64,
@@ -51,6 +55,8 @@ enum What {
     Catchup,
     /// Start on an empty directory, and idle memory.
     Startup,
+    /// The embedded control plane beside a real kube-apiserver.
+    Control,
     /// The bare loop itself: started by the other benchmarks.
     #[command(hide = true)]
     Bare {
@@ -76,6 +82,14 @@ fn main() -> Result<()> {
         let all = matches!(what, What::All);
         if all || matches!(what, What::Startup) {
             startup::run(&cli.binary, &mut report).await?;
+        }
+        if all || matches!(what, What::Control) {
+            match &cli.kubernetes {
+                Some(kubernetes) => control::run(&cli.binary, kubernetes, cli.seconds, &mut report).await?,
+                None => {
+                    anyhow::bail!("--kubernetes says where etcd and kube-apiserver are; `cargo xtask bench` gives it")
+                }
+            }
         }
         if all || matches!(what, What::Ingest) {
             ingest::run(&cli.binary, cli.seconds, &mut report).await?;
