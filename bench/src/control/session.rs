@@ -32,11 +32,11 @@ impl Access {
     /// As a kubeconfig says.
     pub async fn of_kubeconfig(file: &Path) -> Result<Self> {
         let kubeconfig = Kubeconfig::read_from(file)?;
-        let token = kubeconfig.auth_infos.iter().find_map(|named| named.auth_info.as_ref()?.token.clone());
+        let user = serde_json::to_value(kubeconfig.auth_infos.first().and_then(|named| named.auth_info.as_ref()))?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         let authority = config.cluster_url.authority().context("a kubeconfig without an address")?;
         let tls = TlsConnector::from(Arc::new(config.rustls_client_config()?));
-        Ok(Self { address: authority.as_str().parse()?, tls, bearer: token.map(|token| format!("Bearer {}", token.expose_secret())) })
+        Ok(Self { address: authority.as_str().parse()?, tls, bearer: user["token"].as_str().map(|token| format!("Bearer {token}")) })
     }
 
     /// With a bearer token; the server's certificate is checked against `roots`.
