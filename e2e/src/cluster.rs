@@ -42,7 +42,7 @@ static RUN: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The administrator's kubeconfig, once the cluster is prepared for this run.
-async fn prepared() -> Result<&'static Path> {
+pub(crate) async fn prepared() -> Result<&'static Path> {
     static READY: OnceCell<PathBuf> = OnceCell::const_new();
     let prepare = async || {
         let file = cluster_kubeconfig().context("ROADSTEAD_E2E_KUBECONFIG is not set")?;
@@ -94,10 +94,9 @@ pub(crate) struct Site {
 
 impl Site {
     /// Makes namespaces, one named for each of `others`, with a hub's and an agent's account in the first, and kubeconfigs in
-    /// `directory`: `admin`, `hub`, `agent`.
-    pub async fn make(directory: &Path, others: &[&str]) -> Result<Site> {
+    /// `directory`: `admin`, `hub`, `agent`. `file` is the administrator's.
+    pub async fn make(file: &Path, directory: &Path, others: &[&str]) -> Result<Site> {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let file = prepared().await?;
         let mut run = RUN.rsplit('.');
         let (since, pid) = (run.next().unwrap_or_default(), run.next().unwrap_or_default());
         let own = format!("e2e-{since}-{pid}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -22,7 +23,11 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use kube::{Client, client::Body};
+use kube::{
+    Client, Config,
+    client::Body,
+    config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig},
+};
 use serde_json::json;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -71,6 +76,7 @@ struct Shared {
     upstream: Client,
     faults: watch::Sender<Faults>,
     asked: Mutex<Vec<Asked>>,
+    refused: Mutex<Vec<Instant>>,
     watches: AtomicU64,
     updates: AtomicU64,
     writes: AtomicU64,
@@ -79,14 +85,19 @@ struct Shared {
 type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
 impl Faulty {
-    /// Before the control plane of `upstream`, as whom everything is asked.
-    pub async fn before(upstream: Client) -> Result<Faulty> {
+    /// Before the control plane of a kubeconfig. Whoever asks asks as himself: the proxy passes tokens on and has none.
+    pub async fn before(kubeconfig: &Path) -> Result<Faulty> {
+        let mut anonymous = Kubeconfig::read_from(kubeconfig)?;
+        anonymous.auth_infos.iter_mut().for_each(|named| named.auth_info = Some(AuthInfo::default()));
+        let config = Config::from_custom_kubeconfig(anonymous, &KubeConfigOptions::default()).await?;
+        let upstream = Client::try_from(config)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
         let shared = Arc::new(Shared {
             upstream,
             faults: watch::Sender::default(),
             asked: Mutex::default(),
+            refused: Mutex::default(),
             watches: AtomicU64::default(),
             updates: AtomicU64::default(),
             writes: AtomicU64::default(),
@@ -95,16 +106,14 @@ impl Faulty {
         Ok(Faulty { address, shared, task })
     }
 
-    /// A kubeconfig that leads here.
-    pub fn kubeconfig(&self) -> String {
-        let server = format!("http://{}", self.address);
-        json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "faulty",
-            "clusters": [{"name": "faulty", "cluster": {"server": server}}],
-            "users": [{"name": "faulty", "user": {}}],
-            "contexts": [{"name": "faulty", "context": {"cluster": "faulty", "user": "faulty"}}],
-        })
-        .to_string()
+    /// Makes a kubeconfig with a token lead here.
+    pub fn divert(&self, kubeconfig: &Path) -> Result<()> {
+        let mut changed = Kubeconfig::read_from(kubeconfig)?;
+        for cluster in changed.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
+            *cluster = Cluster { server: Some(format!("http://{}", self.address)), ..Cluster::default() };
+        }
+        std::fs::write(kubeconfig, serde_json::to_vec(&changed)?)?;
+        Ok(())
     }
 
     /// From now on, this goes wrong and nothing else.
@@ -115,6 +124,11 @@ impl Faulty {
     /// All requests since `when`.
     pub fn asked_since(&self, when: Instant) -> Vec<Asked> {
         lock(&self.shared.asked).iter().filter(|asked| asked.at >= when).cloned().collect()
+    }
+
+    /// When connections were refused since `when`, because it was gone.
+    pub fn refused_since(&self, when: Instant) -> Vec<Instant> {
+        lock(&self.shared.refused).iter().filter(|at| **at >= when).copied().collect()
     }
 
     /// How often each request was made since `when`, the most frequent first: what a failed assertion shows.
@@ -149,6 +163,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     let mut faults = shared.faults.subscribe();
     if faults.borrow().gone {
+        lock(&shared.refused).push(Instant::now());
         return;
     }
     let service = service_fn(|request| handle(request, shared.clone()));
@@ -161,9 +176,10 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
 
 async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> io::Result<Answer> {
     let faults = shared.faults.borrow().clone();
-    let is_watch = request.uri().query().is_some_and(|query| {
-        query.split('&').any(|part| matches!(part, "watch=1" | "watch=true"))
-    });
+    let is_watch = request
+        .uri()
+        .query()
+        .is_some_and(|query| query.split('&').any(|part| matches!(part, "watch=1" | "watch=true")));
     let (method, path) = (request.method().clone(), request.uri().path().to_string());
     let verb = if is_watch { "WATCH".to_string() } else { method.to_string() };
     lock(&shared.asked).push(Asked { at: Instant::now(), verb, path: path.clone() });
@@ -212,8 +228,8 @@ fn is_nth(count: &AtomicU64, nth: Option<u64>) -> bool {
 async fn forward(request: Request<Incoming>, upstream: &Client) -> io::Result<Answer> {
     let (mut head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    // The proxy asks as itself, on a connection of its own.
-    for name in [header::AUTHORIZATION, header::HOST, header::CONNECTION, header::CONTENT_LENGTH] {
+    // Of the connection that it came on, not of the one that it goes on with.
+    for name in [header::HOST, header::CONNECTION, header::CONTENT_LENGTH] {
         head.headers.remove(name);
     }
     let request = Request::from_parts(head, Body::from(body.to_vec()));

@@ -1,4 +1,4 @@
-//! Hub and agent as processes beside a real cluster, with nothing but the rights that they need.
+//! Hub and agent as processes beside a control plane, with nothing but the rights that they need there.
 //!
 //! The hub is confined to the platform's namespaces, and the first of them is its system namespace. Since the cluster's own API server
 //! does not serve events, a subscriber of all endpoints of that namespace stands in for the administrator there; the agent comes
@@ -12,10 +12,22 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use kube::{Api, api::PostParams};
 use roadstead_api::Subscriber;
+use roadstead_apiserver::{Options, Server};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
-use crate::{cluster::Site, http::get, process::Process, registry::Registry, tools, up::client, wait::eventually};
+use crate::{
+    cluster::{Site, prepared},
+    faulty::Faulty,
+    ground::Ground,
+    http::get,
+    process::Process,
+    registry::Registry,
+    tools,
+    up::client,
+    wait::eventually,
+};
 
 /// The subscriber that stands in for the administrator.
 const READER: &str = "e2e-reader";
@@ -25,7 +37,7 @@ const TOKEN: &str = "rsub_e2e0000000000000000000000000000000000000000";
 /// Hub and agent.
 pub(crate) struct Outside {
     pub hub: Process,
-    agent: Option<Process>,
+    pub agent: Option<Process>,
     pub hub_address: String,
     pub admin_address: String,
     agent_address: String,
@@ -37,11 +49,36 @@ pub(crate) struct Outside {
 }
 
 impl Outside {
-    /// Starts both and waits until the hub is complete.
+    /// Starts both beside the real cluster and waits until the hub is complete.
     pub async fn start(data: Option<&Path>, extra: &[&str], others: &[&str]) -> Result<Outside> {
         let scratch = tempfile::tempdir()?;
+        let site = Site::make(prepared().await?, scratch.path(), others).await?;
+        Outside::launch(scratch, site, data, extra).await
+    }
+
+    /// Starts both with a proxy between them and the control plane: the real cluster, or an embedded one of the test's own.
+    pub async fn faulty() -> Result<(Outside, Faulty, Option<Server>)> {
+        let scratch = tempfile::tempdir()?;
+        let (plane, admin) = match Ground::here() {
+            Ground::Kubernetes => (None, prepared().await?.to_path_buf()),
+            Ground::Embedded => {
+                let data = scratch.path().join("control-plane");
+                let options = Options { data_dir: Some(data), crds: roadstead_api::crds(), ..Options::default() };
+                let plane = Server::open(options).await?;
+                let address = plane.handle().serve(TcpListener::bind("127.0.0.1:0").await?, None)?;
+                let kubeconfig = plane.handle().write_kubeconfig(address)?.context("no kubeconfig")?;
+                (Some(plane), kubeconfig)
+            }
+        };
+        let site = Site::make(&admin, scratch.path(), &[]).await?;
+        let faulty = Faulty::before(&admin).await?;
+        faulty.divert(&site.file("hub"))?;
+        faulty.divert(&site.file("agent"))?;
+        Ok((Outside::launch(scratch, site, None, &[]).await?, faulty, plane))
+    }
+
+    async fn launch(scratch: TempDir, site: Site, data: Option<&Path>, extra: &[&str]) -> Result<Outside> {
         let data = data.map_or_else(|| scratch.path().join("data"), PathBuf::from);
-        let site = Site::make(scratch.path(), others).await?;
         let [hub_address, admin_address, agent_address] =
             [Registry::free_address()?, Registry::free_address()?, Registry::free_address()?];
         let certificate = certificate(scratch.path())?;

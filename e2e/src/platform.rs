@@ -7,9 +7,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use roadstead_apiserver::Server;
 
 use crate::{
     cut::Cable,
+    faulty::Faulty,
     ground::{Ground, Open},
     http::get,
     kubectl::Kubectl,
@@ -21,12 +23,14 @@ use crate::{
 /// A running platform.
 pub struct Platform {
     place: Place,
+    /// After the place: nobody works on a control plane that is gone.
+    _plane: Option<Server>,
     _open: Open,
 }
 
 enum Place {
     Embedded(Box<Up>),
-    Kubernetes(Box<Outside>),
+    Outside(Box<Outside>),
 }
 
 impl Platform {
@@ -50,14 +54,22 @@ impl Platform {
         Platform::launch(None, &[], others).await
     }
 
+    /// Hub and agent as processes of their own on either ground, and a proxy between them and their control plane, which goes
+    /// wrong as told.
+    pub async fn faulty() -> Result<(Platform, Faulty)> {
+        let open = Open::new();
+        let (outside, faulty, plane) = Outside::faulty().await?;
+        Ok((Platform { place: Place::Outside(Box::new(outside)), _plane: plane, _open: open }, faulty))
+    }
+
     async fn launch(data: Option<&Path>, extra: &[&str], others: &[&str]) -> Result<Platform> {
         let open = Open::new();
         let place = match (Ground::here(), data) {
-            (Ground::Kubernetes, _) => Place::Kubernetes(Box::new(Outside::start(data, extra, others).await?)),
+            (Ground::Kubernetes, _) => Place::Outside(Box::new(Outside::start(data, extra, others).await?)),
             (Ground::Embedded, Some(data)) => Place::Embedded(Box::new(Up::on(data, extra).await?)),
             (Ground::Embedded, None) => Place::Embedded(Box::new(Up::with(extra).await?)),
         };
-        let platform = Platform { place, _open: open };
+        let platform = Platform { place, _plane: None, _open: open };
         if let Place::Embedded(up) = &platform.place {
             others.iter().try_for_each(|name| up.kubectl()?.run(&format!("create namespace {name}")).map(drop))?;
         }
@@ -88,7 +100,7 @@ impl Platform {
     pub fn kill(&mut self) -> Result<()> {
         match &mut self.place {
             Place::Embedded(up) => up.kill(),
-            Place::Kubernetes(outside) => outside.kill(),
+            Place::Outside(outside) => outside.kill(),
         }
     }
 
@@ -96,7 +108,7 @@ impl Platform {
     pub async fn start_again(&mut self) -> Result<()> {
         match &mut self.place {
             Place::Embedded(up) => up.start_again().await,
-            Place::Kubernetes(outside) => outside.start_again().await,
+            Place::Outside(outside) => outside.start_again().await,
         }
     }
 
@@ -110,7 +122,7 @@ impl Platform {
     pub fn process(&mut self) -> &mut Process {
         match &mut self.place {
             Place::Embedded(up) => up.process(),
-            Place::Kubernetes(outside) => &mut outside.hub,
+            Place::Outside(outside) => &mut outside.hub,
         }
     }
 
@@ -118,7 +130,15 @@ impl Platform {
     pub fn process_log(&self) -> String {
         match &self.place {
             Place::Embedded(up) => up.process_log(),
-            Place::Kubernetes(outside) => outside.hub.log(),
+            Place::Outside(outside) => outside.hub.log(),
+        }
+    }
+
+    /// What the agent has written.
+    pub fn agent_log(&self) -> String {
+        match &self.place {
+            Place::Embedded(up) => up.process_log(),
+            Place::Outside(outside) => outside.agent.as_ref().map(Process::log).unwrap_or_default(),
         }
     }
 
@@ -126,7 +146,7 @@ impl Platform {
     pub fn hub(&self) -> &str {
         match &self.place {
             Place::Embedded(up) => &up.addresses().hub,
-            Place::Kubernetes(outside) => &outside.hub_address,
+            Place::Outside(outside) => &outside.hub_address,
         }
     }
 
@@ -134,7 +154,7 @@ impl Platform {
     pub fn namespace(&self) -> &str {
         match &self.place {
             Place::Embedded(_) => "default",
-            Place::Kubernetes(outside) => outside.site.own(),
+            Place::Outside(outside) => outside.site.own(),
         }
     }
 
@@ -142,7 +162,7 @@ impl Platform {
     pub fn other(&self, name: &str) -> String {
         match &self.place {
             Place::Embedded(_) => name.to_string(),
-            Place::Kubernetes(outside) => format!("{}-{name}", outside.site.own()),
+            Place::Outside(outside) => format!("{}-{name}", outside.site.own()),
         }
     }
 
@@ -150,7 +170,7 @@ impl Platform {
     pub fn system_namespace(&self) -> &str {
         match &self.place {
             Place::Embedded(_) => "roadstead-system",
-            Place::Kubernetes(outside) => outside.site.own(),
+            Place::Outside(outside) => outside.site.own(),
         }
     }
 
@@ -158,7 +178,7 @@ impl Platform {
     pub fn data(&self) -> &Path {
         match &self.place {
             Place::Embedded(up) => up.data(),
-            Place::Kubernetes(outside) => &outside.data,
+            Place::Outside(outside) => &outside.data,
         }
     }
 
@@ -166,7 +186,7 @@ impl Platform {
     pub fn scratch(&self) -> &Path {
         match &self.place {
             Place::Embedded(up) => up.scratch(),
-            Place::Kubernetes(outside) => outside.scratch.path(),
+            Place::Outside(outside) => outside.scratch.path(),
         }
     }
 
@@ -174,7 +194,7 @@ impl Platform {
     pub fn kubeconfig(&self) -> PathBuf {
         match &self.place {
             Place::Embedded(up) => up.kubeconfig(),
-            Place::Kubernetes(outside) => outside.site.file("admin"),
+            Place::Outside(outside) => outside.site.file("admin"),
         }
     }
 
@@ -183,7 +203,7 @@ impl Platform {
     pub fn events_kubeconfig(&self) -> PathBuf {
         match &self.place {
             Place::Embedded(up) => up.kubeconfig(),
-            Place::Kubernetes(outside) => outside.reader(),
+            Place::Outside(outside) => outside.reader(),
         }
     }
 
@@ -241,7 +261,7 @@ impl Platform {
     pub async fn admin_page(&self, path: &str) -> Result<String> {
         let address = match &self.place {
             Place::Embedded(up) => &up.addresses().admin,
-            Place::Kubernetes(outside) => &outside.admin_address,
+            Place::Outside(outside) => &outside.admin_address,
         };
         let answer = get(&format!("http://{address}{path}")).await.context("the admin listener")?;
         ensure!(answer.status == 200, "{path} answered {}", answer.status);

@@ -36,7 +36,11 @@ impl Access {
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         let authority = config.cluster_url.authority().context("a kubeconfig without an address")?;
         let tls = TlsConnector::from(Arc::new(config.rustls_client_config()?));
-        Ok(Self { address: authority.as_str().parse()?, tls, bearer: user["token"].as_str().map(|token| format!("Bearer {token}")) })
+        Ok(Self {
+            address: authority.as_str().parse()?,
+            tls,
+            bearer: user["token"].as_str().map(|token| format!("Bearer {token}")),
+        })
     }
 
     /// With a bearer token; the server's certificate is checked against `roots`.

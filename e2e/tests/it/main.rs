@@ -9,6 +9,7 @@ mod e2e_cli;
 mod e2e_control_plane_away;
 mod e2e_disk_full;
 mod e2e_durability;
+mod e2e_faults;
 mod e2e_filters;
 mod e2e_first_steps;
 mod e2e_formats;
