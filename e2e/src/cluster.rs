@@ -28,7 +28,7 @@ use kube::{
 use serde_json::json;
 use tokio::sync::OnceCell;
 
-use crate::{cut::Cable, ground::cluster_kubeconfig, kubectl::Kubectl, rights, tools, up::client, wait::eventually};
+use crate::{ground::cluster_kubeconfig, kubectl::Kubectl, rights, tools, up::client, wait::eventually};
 
 /// On every namespace of the tests: `<machine>.<process id>.<start of the run, Unix seconds>`.
 pub const LABEL: &str = "roadstead.dev/e2e";
@@ -183,19 +183,6 @@ impl Site {
         }
         std::fs::write(self.file(name), serde_json::to_vec(&kubeconfig)?)?;
         Ok(())
-    }
-
-    /// Leads a role's way to the API server through a cable.
-    pub async fn through_cable(&self, role: &str) -> Result<Cable> {
-        let mut kubeconfig = Kubeconfig::read_from(self.file(role))?;
-        let cluster = kubeconfig.clusters.iter_mut().find_map(|named| named.cluster.as_mut()).context("no cluster")?;
-        let server = url::Url::parse(cluster.server.as_deref().context("no server")?)?;
-        let host = server.host_str().context("no host")?;
-        let cable = Cable::to(&format!("{host}:{}", server.port_or_known_default().context("no port")?)).await?;
-        cluster.tls_server_name.get_or_insert(host.to_string());
-        cluster.server = Some(format!("https://{}", cable.address()));
-        std::fs::write(self.file(role), serde_json::to_vec(&kubeconfig)?)?;
-        Ok(cable)
     }
 
     /// Waits until the ConfigMap that the hub publishes is there.

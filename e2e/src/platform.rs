@@ -10,7 +10,6 @@ use anyhow::{Context, Result, bail, ensure};
 use roadstead_apiserver::Server;
 
 use crate::{
-    cut::Cable,
     faulty::Faulty,
     ground::{Ground, Open},
     http::get,
@@ -76,20 +75,9 @@ impl Platform {
         Ok(platform)
     }
 
-    /// kill -9 of the hub, which then starts with a cable between itself and the control plane. Only where they are two.
-    pub async fn hub_on_a_cable(&mut self) -> Result<Cable> {
-        let Place::Kubernetes(outside) = &mut self.place else {
-            bail!("hub and control plane are one process here");
-        };
-        let cable = outside.site.through_cable("hub").await?;
-        outside.hub.kill()?;
-        outside.start_again().await?;
-        Ok(cable)
-    }
-
     /// kill -9 of the hub, and its start without waiting for anything. Only where it is alone.
     pub fn restart_hub(&mut self) -> Result<()> {
-        let Place::Kubernetes(outside) = &mut self.place else {
+        let Place::Outside(outside) = &mut self.place else {
             bail!("hub and control plane are one process here");
         };
         outside.hub.kill()?;

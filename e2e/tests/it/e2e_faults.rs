@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
+use roadstead_e2e::http::get;
 use roadstead_e2e::{Faults, Faulty, Hook, Platform, Receiver, Result, ensure, eventually, trigger, wait::within};
 
 /// Of both roles together, whatever goes wrong, once they are up; a control plane bears it easily, and a hot loop makes thousands.
@@ -80,23 +81,50 @@ async fn the_control_plane_is_gone_for_a_minute() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_hub_starts_while_the_control_plane_is_gone() -> Result<()> {
-    let mut scene = Scene::set().await?;
-    scene.faulty.set(Faults { gone: true, ..Faults::default() });
-    scene.up.kill()?;
-    let faulty = &scene.faulty;
-    let mend = async {
-        // Back as soon as the hub has knocked: it must not have given up by then.
-        let since = Instant::now();
-        eventually("the hub asks", async || Ok((!faulty.refused_since(since).is_empty()).then_some(()))).await?;
-        faulty.set(Faults::default());
-        anyhow::Ok(())
-    };
-    let (started, mended) = tokio::join!(scene.up.start_again(), mend);
-    started?;
-    mended?;
-    scene.deliver().await?;
-    scene.all_forwarded().await
+async fn deliveries_go_on_without_the_control_plane_and_a_start_waits_for_it() -> Result<()> {
+    let (mut up, faulty) = Platform::faulty().await?;
+    let hook = Hook::github(&up, "shop").await?;
+    let ready = format!("http://{}/readyz", up.hub());
+    ensure!(hook.deliver("push", "before", b"{}").await?.status == 202);
+
+    faulty.set(Faults { gone: true, ..Faults::default() });
+    for number in 0..20 {
+        let answer = hook.deliver("push", &number.to_string(), b"{}").await?;
+        ensure!(answer.status == 202, "without the control plane: {answer:?}");
+    }
+    ensure!(get(&ready).await?.status == 200, "a hub that knows its endpoints is ready");
+
+    up.restart_hub()?;
+    let told = eventually("it answers that it is not ready", async || {
+        let answer = get(&ready).await?;
+        Ok((answer.status == 503).then_some(answer.text()?))
+    })
+    .await?;
+    ensure!(told.contains("control plane"), "{told}");
+    let refused = hook.deliver("push", "too early", b"{}").await?;
+    ensure!(refused.status == 503 && refused.headers.contains_key("retry-after"), "{refused:?}");
+    eventually("the log says what it waits for", async || {
+        let log = up.process_log();
+        Ok((log.contains("watching WebhookEndpoints failed") && log.contains("roadstead-hub")).then_some(()))
+    })
+    .await?;
+    ensure!(up.process().ended()?.is_none(), "it stays up");
+
+    faulty.set(Faults::default());
+    eventually("it is ready", async || Ok((get(&ready).await?.status == 200).then_some(()))).await?;
+    ensure!(hook.deliver("push", "after", b"{}").await?.status == 202);
+    eventually("all that was answered 202 is there, and nothing else", async || {
+        let count = hook.events().await?.len();
+        ensure!(count == 22, "there are {count}");
+        Ok(Some(()))
+    })
+    .await?;
+    eventually("the status follows", async || {
+        let status = hook.get().await?.status.unwrap_or_default();
+        ensure!(status.sequence == 22, "{}", status.sequence);
+        Ok(Some(()))
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

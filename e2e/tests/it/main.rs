@@ -6,7 +6,6 @@ mod e2e_agent;
 mod e2e_backup;
 mod e2e_bad_input;
 mod e2e_cli;
-mod e2e_control_plane_away;
 mod e2e_disk_full;
 mod e2e_durability;
 mod e2e_faults;
