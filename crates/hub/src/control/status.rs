@@ -172,7 +172,8 @@ async fn write(client: &Client, registry: &Registry, key: &Key) -> Result<(), ku
             registry.observed(key, written);
             Ok(())
         }
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409 | 422) => Ok(()),
+        // Gone: the watch will say so. A conflict with a namesake is tried again, until the watch has told of that one.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(error),
     }
 }

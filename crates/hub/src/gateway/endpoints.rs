@@ -196,8 +196,13 @@ fn shown_to_subscribers(mut object: WebhookEndpoint) -> ApiResult<Bytes> {
 pub(super) fn refused(error: kube::Error) -> ApiError {
     match error {
         kube::Error::Api(status) if status.code == 404 => ApiError::no_such_path(),
-        kube::Error::Api(status) if matches!(status.code, 409 | 422) => ApiError::bad_request(status.message),
-        _ => ApiError::unavailable("the hub's control plane did not answer", 1),
+        kube::Error::Api(status) if status.code == 422 => ApiError::bad_request(status.message),
+        // A conflict passes: what is written here carries no version of its own.
+        kube::Error::Api(status) if status.code == 409 => ApiError::unavailable(status.message, 1),
+        other => {
+            tracing::warn!(error = %other, "the control plane did not do what a subscriber asked for");
+            ApiError::unavailable("the hub's control plane did not do it", 1)
+        }
     }
 }
 
