@@ -10,6 +10,8 @@ use crate::random::Random;
 pub const NAMESPACES: [&str; 2] = ["ns0", "ns1"];
 /// Names of objects.
 pub const NAMES: [&str; 3] = ["a", "b", "c"];
+/// The ConfigMap with the certificate of its authority that every cluster puts into each namespace.
+pub const AUTHORITY: &str = "kube-root-ca.crt";
 
 /// One kind of object.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::memory::Names;
+use crate::{kinds::AUTHORITY, memory::Names};
 
 #[expect(clippy::unwrap_used, reason = "constant expressions, which the tests compile")]
 mod patterns {
@@ -66,10 +66,8 @@ impl Normaliser {
                     sort(causes, &["field", "reason", "message"]);
                 }
             }
-            Value::Object(table) if table.get("kind") == Some(&"Table".into()) => {
-                let rows = table.get_mut("rows").and_then(Value::as_array_mut).into_iter().flatten();
-                rows.filter_map(|row| row.get_mut("cells")?.as_array_mut()).flatten().for_each(age);
-            }
+            // They come when the server likes; only the end of the initial events is promised.
+            Value::Array(events) => events.retain(|event| event["type"] != "BOOKMARK" || ends_initial_events(event)),
             _ => {}
         }
         self.value(&mut body);
@@ -103,6 +101,12 @@ impl Normaliser {
             Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
             Value::Object(fields) => {
                 self.versions_of(fields);
+                if fields.get("metadata").and_then(|meta| meta.get("name")) == Some(&AUTHORITY.into()) {
+                    own(fields);
+                }
+                if let Some(cells) = fields.get_mut("cells").and_then(Value::as_array_mut) {
+                    cells.iter_mut().for_each(age);
+                }
                 if let Some(managed) = fields.get_mut("managedFields") {
                     // They are in order of their times, and those differ.
                     sort(managed, &["operation", "manager", "apiVersion", "subresource"]);
@@ -178,6 +182,19 @@ fn in_order_of_making(items: &mut [Value]) {
     let mut found: Vec<Value> = places.iter().map(|at| items[*at].clone()).collect();
     found.sort_by_key(|item| made(item));
     places.into_iter().zip(found).for_each(|(at, item)| items[at] = item);
+}
+
+/// Takes away what is a cluster's own in the certificate of its authority.
+fn own(object: &mut Map<String, Value>) {
+    object.remove("data");
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("annotations");
+        metadata.remove("managedFields");
+    }
+}
+
+fn ends_initial_events(event: &Value) -> bool {
+    event["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"] == "true"
 }
 
 /// A cell that tells how long ago something was.

@@ -16,7 +16,8 @@ pub enum Mode {
     /// What follows from earlier operations takes its time (garbage collection, a definition's way to the handlers): the
     /// request is repeated until both sides agree and stay so, or time is up.
     Settle,
-    /// A watch: what comes until the stream ends or falls silent is the answer.
+    /// A watch: the answer is what comes until the object in `body` appears, which is created in the watched collection once
+    /// the watch is open (and deleted afterwards), or else until the stream ends.
     Stream,
 }
 

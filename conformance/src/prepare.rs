@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    kinds::{self, KINDS},
+    kinds::{self, AUTHORITY, KINDS},
     memory::{Memory, Names},
     operation::Operation,
     side::Side,
@@ -63,7 +63,7 @@ impl Run {
     pub async fn define(&self, side: &Side) -> Result<()> {
         self.must(side, Operation::create(DEFINITIONS, kinds::definition())).await?;
         let list = Operation::get(kinds::WIDGET.collection("ns0"));
-        self.until(side, "the custom kind is served", &list, |code| code == 200).await
+        self.until(side, "the custom kind", &list, |code| code == 200).await
     }
 
     /// Keeps a real cluster's controllers out of the run's namespaces.
@@ -82,9 +82,11 @@ impl Run {
                         rule("apps", "UPDATE", &["deployments/status"]),
                         rule("apps", "CREATE", &["replicasets"]),
                         rule("", "CREATE", &["configmaps"])]},
-                "matchConditions": [{"name": "controllers", "expression":
-                    "request.userInfo.username == 'system:kube-controller-manager' || \
-                     request.userInfo.username.startsWith('system:serviceaccount:kube-system:')"}],
+                "matchConditions": [
+                    {"name": "controllers", "expression":
+                        "request.userInfo.username == 'system:kube-controller-manager' || \
+                         request.userInfo.username.startsWith('system:serviceaccount:kube-system:')"},
+                    {"name": "not-the-authority", "expression": format!("request.name != '{AUTHORITY}'")}],
                 "validations": [{"expression": "false", "message": "this namespace is kept as its test left it"}]}});
         let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
             "metadata": {"name": id}, "spec": {"policyName": id, "validationActions": ["Deny"]}});
@@ -96,7 +98,7 @@ impl Run {
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe"}});
         let probe = Operation::create("/api/v1/namespaces/${ns0}/configmaps?dryRun=All", map);
         let probe = Operation { impersonate: Some("system:kube-controller-manager".into()), ..probe };
-        self.until(side, "controllers are kept out", &probe, |code| code == 422).await
+        self.until(side, "the policy", &probe, |code| code == 422).await
     }
 
     /// Makes the namespaces of an attempt, and waits for what comes with a namespace.
@@ -118,8 +120,14 @@ impl Run {
         if answer.code != 201 && answer.code != 409 {
             bail!("namespace: {} {}", answer.code, answer.body);
         }
-        let account = Operation::get(format!("/api/v1/namespaces/${{{word}}}/serviceaccounts/default"));
-        until(side, memory, "the service account is there", &account, |code| code == 200).await
+        for (what, path) in [
+            ("the service account", "serviceaccounts/default".into()),
+            ("the authority", format!("configmaps/{AUTHORITY}")),
+        ] {
+            let get = Operation::get(format!("/api/v1/namespaces/${{{word}}}/{path}"));
+            until(side, memory, what, &get, |code| code == 200).await?;
+        }
+        Ok(())
     }
 
     /// Removes all that `attempts` attempts have left, and the definition and the policy.
@@ -196,7 +204,12 @@ async fn until(side: &Side, memory: &Memory, what: &str, operation: &Operation, 
             return Ok(());
         }
         if Instant::now() > deadline {
-            bail!("{what}: not in {} s; the last answer was {} {}", PATIENCE.as_secs(), answer.code, answer.body);
+            bail!(
+                "{what} is not there in {} s; the last answer was {} {}",
+                PATIENCE.as_secs(),
+                answer.code,
+                answer.body
+            );
         }
         sleep(STEP).await;
     }

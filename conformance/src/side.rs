@@ -4,7 +4,7 @@
 
 use std::{path::Path, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::{Buf, BytesMut};
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
@@ -25,8 +25,6 @@ use crate::{
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a watch may say nothing before it is taken to have said everything.
-const SILENCE: Duration = Duration::from_millis(400);
 /// Who asks; the part before the slash is the field manager where none is given.
 const AGENT: &str = "conformance/1";
 
@@ -102,6 +100,7 @@ impl Side {
             request = request.header("impersonate-user", user).header("impersonate-group", "system:masters");
         }
         let body = match (&operation.text, &operation.body) {
+            _ if operation.mode == Mode::Stream => None,
             (Some(text), _) => Some(memory.fill(text)),
             (None, Some(body)) => Some(memory.fill_body(body).to_string()),
             (None, None) => None,
@@ -111,31 +110,58 @@ impl Side {
         }
         let request = request.body(Body::from(body.unwrap_or_default().into_bytes()))?;
         let response = self.client.send(request).await?;
-        let (parts, mut body) = response.into_parts();
+        let (parts, body) = response.into_parts();
         let mut answer = Answer {
             code: parts.status.as_u16(),
             content_type: header(&parts.headers, "content-type"),
             warnings: warnings(&parts.headers),
             body: Value::Null,
         };
-        let mut bytes = BytesMut::new();
-        let patience = if operation.mode == Mode::Stream { SILENCE } else { PATIENCE };
-        while let Ok(Some(frame)) = timeout(patience, body.frame()).await {
+        if operation.mode == Mode::Stream && answer.code == 200 {
+            answer.body = self.events(operation, memory, body).await?.into();
+            return Ok(answer);
+        }
+        answer.body = parse(&body.collect().await?.to_bytes());
+        Ok(answer)
+    }
+
+    /// The events of a watch up to the one that says that the last object is there.
+    async fn events(&self, operation: &Operation, memory: &Memory, mut stream: Body) -> Result<Vec<Value>> {
+        let last = operation.body.as_ref().and_then(|object| object["metadata"]["name"].as_str());
+        let collection = operation.path.split('?').next().unwrap_or_default();
+        if let (Some(name), Some(object)) = (last, &operation.body) {
+            let create = Operation::create(collection, object.clone());
+            let made = Box::pin(self.try_send(&create, memory)).await?;
+            ensure!(made.code == 201, "{name} cannot be made: {} {}", made.code, made.body);
+        }
+        let is_last = |event: &Value| {
+            let object = &event["object"];
+            // In a Table the name is in the row.
+            last.is_some_and(|name| object["metadata"]["name"] == name || object["rows"][0]["cells"][0] == name)
+        };
+        let (mut bytes, mut events) = (BytesMut::new(), Vec::new());
+        while let Some(frame) = stream.frame().await {
             if let Ok(data) = frame?.into_data() {
                 bytes.extend_from_slice(data.chunk());
             }
+            events.extend(lines(&mut bytes));
+            if let Some(at) = events.iter().position(is_last) {
+                events.truncate(at);
+                break;
+            }
         }
-        answer.body = match operation.mode {
-            Mode::Stream if answer.code == 200 => lines(&bytes),
-            _ => parse(&bytes),
-        };
-        Ok(answer)
+        if let Some(name) = last {
+            Box::pin(self.try_send(&Operation::delete(format!("{collection}/{name}")), memory)).await?;
+        }
+        Ok(events)
     }
 }
 
-/// Events, one a line; what is cut off is no event.
-fn lines(bytes: &[u8]) -> Value {
-    bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok()).collect()
+/// Takes the events off the beginning, one a line; what has not come as a whole remains.
+fn lines(bytes: &mut BytesMut) -> Vec<Value> {
+    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let whole = bytes.split_to(end);
+    whole[..].split(|byte: &u8| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
 fn parse(bytes: &[u8]) -> Value {
@@ -169,7 +195,11 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_cut_off_in_an_event_loses_only_that() {
-        assert_eq!(lines(b"{\"type\":\"ADDED\"}\n{\"type\":\"MOD"), serde_json::json!([{"type": "ADDED"}]));
+    fn events_are_taken_as_they_become_whole() {
+        let mut bytes = BytesMut::from(&b"{\"type\":\"ADDED\"}\n{\"type\":\"MOD"[..]);
+        assert_eq!(lines(&mut bytes), [serde_json::json!({"type": "ADDED"})]);
+        bytes.extend_from_slice(b"IFIED\"}\n");
+        assert_eq!(lines(&mut bytes), [serde_json::json!({"type": "MODIFIED"})]);
+        assert!(bytes.is_empty());
     }
 }

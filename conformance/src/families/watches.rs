@@ -1,6 +1,8 @@
 //! Watches: from older versions, with selectors, with the initial events, with bookmarks; the stream is compared.
 
-use super::{Subject, patches};
+use serde_json::json;
+
+use super::{Subject, lists::TABLE, patches};
 use crate::{
     kinds::kind,
     operation::{Mode, Operation},
@@ -37,7 +39,21 @@ pub fn make(random: &mut Random) -> Vec<Operation> {
         "resourceVersion=${list}&labelSelector=a+in+(",
         "fieldSelector=spec.nothing%3D1",
     ]);
-    let watch = Operation::get(subject.collection()).with("watch=true").with("timeoutSeconds=1").with(parameters);
+    if !parameters.contains("${list}") {
+        // What a watch from any version begins with is only sure to be the newest after a consistent read.
+        operations.push(Operation::get(subject.collection()));
+    }
+    let app = if parameters.contains("app!%3Dweb") { "end" } else { "web" };
+    let last = json!({"apiVersion": subject.kind.api_version, "kind": subject.kind.kind,
+        "metadata": {"name": "end", "labels": {"app": app}}});
+    let watch = Operation::get(subject.collection()).with("watch=true").with(parameters);
+    // Where the selector hides the last object, the stream's own end is waited for.
+    let watch = if parameters.contains("metadata.name") {
+        watch.with("timeoutSeconds=1")
+    } else {
+        watch.with("timeoutSeconds=20").json(last)
+    };
+    let watch = if random.chance(20) { watch.accepting(TABLE) } else { watch };
     operations.push(Operation { mode: Mode::Stream, ..watch });
     operations
 }

@@ -80,6 +80,11 @@ impl View {
         };
         let mut head = head.to_string();
         head.pop();
+        if items.is_empty() && matches!(self, View::Metadata) {
+            // As kube-apiserver writes a list of metadata that was never begun.
+            head.push_str(",\"items\":null}\n");
+            return VecDeque::from([Bytes::from(head)]);
+        }
         head.push_str(if matches!(self, View::Table { .. }) { ",\"rows\":[" } else { ",\"items\":[" });
         let mut pieces = VecDeque::with_capacity(2 * items.len() + 2);
         pieces.push_back(Bytes::from(head));

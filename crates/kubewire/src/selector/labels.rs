@@ -139,14 +139,11 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// `(a, b)`. An empty place between commas is the empty value.
+    /// `(a, b)`. An empty place between commas is the empty value, and so is nothing at all.
     fn values(&mut self, key: &str) -> Result<Vec<String>, String> {
         match self.next() {
             Token::Sign("(") => {}
             other => return Err(format!("found '{}' expected: '('", other.text())),
-        }
-        if self.peek() == Token::Sign(")") {
-            return Err("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty".into());
         }
         let mut values: Vec<String> = Vec::new();
         loop {
@@ -198,6 +195,7 @@ mod tests {
             ("", vec![]),
             ("  ", vec![]),
             ("a", vec![Exists(one("a"))]),
+            ("a in ()", vec![In(one("a"), many(&[""]))]),
             ("!a", vec![NotExists(one("a"))]),
             (" ! a , b", vec![NotExists(one("a")), Exists(one("b"))]),
             ("a=b", vec![In(one("a"), many(&["b"]))]),
@@ -237,10 +235,6 @@ mod tests {
             ("a in b", "unable to parse requirement: found 'b' expected: '('"),
             ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'"),
             ("a in (b c)", "unable to parse requirement: found 'c', expected: ',' or ')'"),
-            (
-                "a in ()",
-                "unable to parse requirement: values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty",
-            ),
             (
                 "a>x",
                 "unable to parse requirement: values[0][a]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be an integer",
