@@ -111,7 +111,13 @@ impl Normaliser {
                     // They are in order of their times, and those differ.
                     sort(managed, &["operation", "manager", "apiVersion", "subresource"]);
                 }
-                let renamed = std::mem::take(fields).into_iter().map(|(key, mut value)| {
+                // In an order of our own: the servers write fields in different orders. Plain values first, so that an object's own
+                // uid is known before those it refers to; managed fields last, whose keys hold uids.
+                let mut all: Vec<(String, Value)> = std::mem::take(fields).into_iter().collect();
+                all.sort_by_cached_key(|(key, value)| {
+                    (key == "managedFields", value.is_object() || value.is_array(), key.clone())
+                });
+                let renamed = all.into_iter().map(|(key, mut value)| {
                     self.value(&mut value);
                     (self.text(&key), value)
                 });
@@ -247,6 +253,14 @@ mod tests {
         let shown = body(&mut normaliser, object);
         assert_eq!(shown, json!({"metadata": {"generateName": "a-", "name": "<generated 1>", "namespace": "${ns0}"}}));
         assert_eq!(body(&mut normaliser, json!("no a-x2x4z in cf-9-0")), json!("no <generated 1> in ${ns0}"));
+    }
+
+    #[test]
+    fn the_order_of_fields_means_nothing() {
+        let (own, owner) = ("0a000000-0000-4000-8000-000000000001", "0b000000-0000-4000-8000-000000000002");
+        let one = json!({"metadata": {"uid": own, "ownerReferences": [{"uid": owner}]}});
+        let other = json!({"metadata": {"ownerReferences": [{"uid": owner}], "uid": own}});
+        assert_eq!(body(&mut Normaliser::default(), one), body(&mut Normaliser::default(), other));
     }
 
     #[test]
