@@ -93,16 +93,11 @@ impl Query {
         }
     }
 
-    fn version_match(&self) -> ApiResult<VersionMatch> {
+    fn version_match(&self) -> VersionMatch {
         match self.text("resourceVersionMatch") {
-            "" => Ok(VersionMatch::Unset),
-            "Exact" => Ok(VersionMatch::Exact),
-            "NotOlderThan" => Ok(VersionMatch::NotOlderThan),
-            other => Err(invalid_list(
-                "FieldValueNotSupported",
-                "resourceVersionMatch",
-                format!("Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""),
-            )),
+            "Exact" => VersionMatch::Exact,
+            "NotOlderThan" => VersionMatch::NotOlderThan,
+            _ => VersionMatch::Unset,
         }
     }
 
@@ -129,17 +124,38 @@ fn bad_value(name: &str, value: &str, expected: &str) -> ApiError {
     ApiError::bad_request(format!("invalid value {value:?} for query parameter {name}: expected {expected}"))
 }
 
-fn invalid_list(reason: &str, field: &str, message: String) -> ApiError {
-    invalid("ListOptions", reason, field, message)
-}
-
 fn invalid(kind: &str, reason: &str, field: &str, message: String) -> ApiError {
     ApiError::invalid("meta.k8s.io", kind, "", vec![Cause { reason: reason.into(), message, field: field.into() }])
 }
 
-fn forbidden_in_list(field: &str, why: &str) -> ApiError {
-    invalid_list("FieldValueForbidden", field, format!("Forbidden: {why}"))
+/// All that is wrong with the options of a list or a watch.
+#[derive(Default)]
+struct ListProblems(Vec<Cause>);
+
+impl ListProblems {
+    fn forbid(&mut self, wrong: bool, field: &str, why: &str) {
+        if wrong {
+            let message = format!("Forbidden: {why}");
+            self.0.push(Cause { reason: "FieldValueForbidden".into(), message, field: field.into() });
+        }
+    }
+
+    fn supported(&mut self, name: &str, supported: &[&str]) {
+        if !supported.contains(&name) {
+            let supported: Vec<String> = supported.iter().map(|name| format!("{name:?}")).collect();
+            let message = format!("Unsupported value: {name:?}: supported values: {}", supported.join(", "));
+            let (reason, field) = ("FieldValueNotSupported".into(), "resourceVersionMatch".into());
+            self.0.push(Cause { reason, message, field });
+        }
+    }
+
+    fn none(self) -> ApiResult<()> {
+        if self.0.is_empty() { Ok(()) } else { Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", self.0)) }
+    }
 }
+
+const MATCH: &str = "resourceVersionMatch";
+const MATCH_WITH_CONTINUE: &str = "resourceVersionMatch is forbidden when continue is provided";
 
 impl ListOptions {
     /// Reads the query of a list. Errors: 400, or 422 for combinations that Kubernetes forbids.
@@ -151,27 +167,23 @@ impl ListOptions {
             limit: query.limit()?,
             continue_token: Some(query.text("continue")).filter(|token| !token.is_empty()).map(str::to_string),
             resource_version: query.text("resourceVersion").to_string(),
-            version_match: query.version_match()?,
+            version_match: query.version_match(),
         };
-        if query.flag("sendInitialEvents")?.is_some() {
-            return Err(forbidden_in_list("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+        let (version, continued) = (options.resource_version.as_str(), options.continue_token.is_some());
+        let mut problems = ListProblems::default();
+        let named = query.text(MATCH);
+        if !named.is_empty() {
+            let without = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+            problems.forbid(version.is_empty(), MATCH, without);
+            problems.forbid(continued, MATCH, MATCH_WITH_CONTINUE);
+            problems.supported(named, &["Exact", "NotOlderThan", ""]);
+            let exact = options.version_match == VersionMatch::Exact && version == "0";
+            problems.forbid(exact, MATCH, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
         }
-        let version = options.resource_version.as_str();
-        if options.version_match != VersionMatch::Unset {
-            if version.is_empty() {
-                let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
-                return Err(forbidden_in_list("resourceVersionMatch", why));
-            }
-            if options.continue_token.is_some() {
-                let why = "resourceVersionMatch is forbidden when continue is provided";
-                return Err(forbidden_in_list("resourceVersionMatch", why));
-            }
-            if options.version_match == VersionMatch::Exact && version == "0" {
-                let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
-                return Err(forbidden_in_list("resourceVersionMatch", why));
-            }
-        }
-        if options.continue_token.is_some() && !version.is_empty() && version != "0" {
+        let initial = query.flag("sendInitialEvents")?.is_some();
+        problems.forbid(initial, "sendInitialEvents", "sendInitialEvents is forbidden for list");
+        problems.none()?;
+        if continued && !version.is_empty() && version != "0" {
             return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
         }
         Ok(options)
@@ -186,22 +198,23 @@ impl WatchOptions {
             labels,
             fields,
             resource_version: query.text("resourceVersion").to_string(),
-            version_match: query.version_match()?,
+            version_match: query.version_match(),
             send_initial_events: query.flag("sendInitialEvents")?,
             bookmarks: query.flag("allowWatchBookmarks")?.unwrap_or(false),
             timeout_seconds: query.number("timeoutSeconds")?,
         };
-        match (options.send_initial_events, options.version_match) {
-            (Some(_), VersionMatch::NotOlderThan) | (None, VersionMatch::Unset) => Ok(options),
-            (Some(_), _) => {
-                let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-                Err(forbidden_in_list("resourceVersionMatch", why))
-            }
-            (None, _) => {
-                let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-                Err(forbidden_in_list("resourceVersionMatch", why))
-            }
+        let mut problems = ListProblems::default();
+        let (named, initial) = (query.text(MATCH), options.send_initial_events.is_some());
+        let requires = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        problems.forbid(initial && options.version_match != VersionMatch::NotOlderThan, MATCH, requires);
+        if !named.is_empty() {
+            let without = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            problems.forbid(!initial, MATCH, without);
+            problems.supported(named, &["NotOlderThan"]);
+            problems.forbid(!query.text("continue").is_empty(), MATCH, MATCH_WITH_CONTINUE);
         }
+        problems.none()?;
+        Ok(options)
     }
 }
 

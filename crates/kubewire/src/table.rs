@@ -42,6 +42,11 @@ impl Table {
         Self { resource, columns, paths, include }
     }
 
+    /// Whether kube-apiserver makes this table by rote: of kinds for which it has no columns of its own.
+    pub fn is_by_rote(&self) -> bool {
+        matches!(self.columns.as_slice(), [only] if only.name == "Created At")
+    }
+
     /// `columnDefinitions`: NAME first.
     pub fn column_definitions(&self) -> Value {
         let name = json!({

@@ -80,10 +80,16 @@ impl View {
         };
         let mut head = head.to_string();
         head.pop();
-        if items.is_empty() && matches!(self, View::Metadata) {
-            // As kube-apiserver writes a list of metadata that was never begun.
-            head.push_str(",\"items\":null}\n");
-            return VecDeque::from([Bytes::from(head)]);
+        if items.is_empty() {
+            // As kube-apiserver writes what it never began to fill.
+            let nothing = match self {
+                View::Metadata => Some(",\"items\":null}\n"),
+                View::Table { table, .. } if table.is_by_rote() => Some(",\"rows\":null}\n"),
+                _ => None,
+            };
+            if let Some(nothing) = nothing {
+                return VecDeque::from([Bytes::from(head + nothing)]);
+            }
         }
         head.push_str(if matches!(self, View::Table { .. }) { ",\"rows\":[" } else { ",\"items\":[" });
         let mut pieces = VecDeque::with_capacity(2 * items.len() + 2);

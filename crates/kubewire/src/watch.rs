@@ -59,7 +59,7 @@ impl WatchEvent {
 
     /// A bookmark at `resource_version`. `initial_events_end` marks the end of `sendInitialEvents`.
     pub fn bookmark(api_version: &str, kind: &str, resource_version: &str, initial_events_end: bool) -> Self {
-        let mut metadata = serde_json::json!({"resourceVersion": resource_version, "creationTimestamp": null});
+        let mut metadata = serde_json::json!({"resourceVersion": resource_version});
         if initial_events_end {
             metadata["annotations"] = serde_json::json!({"k8s.io/initial-events-end": "true"});
         }
