@@ -94,7 +94,12 @@ fn run_command(command: Xtask) -> Result<()> {
         Xtask::E2e(e2e) => e2e::run(&e2e),
         Xtask::Bench { arguments } => {
             step("build roadstead", || run(cargo().args(["build", "--release", "-p", "roadstead"])))?;
-            step("bench", || run(cargo().args(["run", "--release", "-p", "roadstead-bench", "--"]).args(&arguments)))
+            let kubernetes = cluster::api_server_programs()?;
+            step("bench", || {
+                let mut bench = cargo();
+                bench.args(["run", "--release", "-p", "roadstead-bench", "--", "--kubernetes"]).arg(&kubernetes);
+                run(bench.args(&arguments))
+            })
         }
         Xtask::Openapi => openapi::run(&step::root()),
         Xtask::Image(args) => image::image(&args),

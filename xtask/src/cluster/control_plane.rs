@@ -158,6 +158,10 @@ fn controller_manager(layout: &Layout, settings: &Settings) -> Vec<String> {
         format!("--root-ca-file={}", pki("ca.crt")),
         format!("--cluster-signing-cert-file={}", pki("ca.pem")),
         format!("--cluster-signing-key-file={}", pki("ca.pem")),
+        // Tests make and delete namespaces by the hundred; the defaults are for clusters that must be spared.
+        "--kube-api-qps=400".into(),
+        "--kube-api-burst=800".into(),
+        "--concurrent-namespace-syncs=40".into(),
     ]);
     arguments
 }

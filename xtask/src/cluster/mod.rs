@@ -53,6 +53,15 @@ const NODE_ADDRESS: &str = "10.200.0.1";
 const SERVICE_RANGE: &str = "10.96.0.0/16";
 const SERVICE_ADDRESS: &str = "10.96.0.1";
 
+/// The directory with `etcd` and `kube-apiserver`, which are built unless they are there.
+pub fn api_server_programs() -> Result<PathBuf> {
+    let cache = tools::cache_directory()?;
+    golang::KUBERNETES.provide(&cache, "etcd")?;
+    let mut path = golang::KUBERNETES.provide(&cache, "kube-apiserver")?.path;
+    path.pop();
+    Ok(path)
+}
+
 /// `cargo xtask cluster ...`.
 #[derive(Subcommand)]
 pub enum Command {
