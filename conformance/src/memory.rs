@@ -8,7 +8,7 @@
 //! | `${rv:configmaps/ns0/a}` | the newest resourceVersion seen of that object |
 //! | `${old:configmaps/ns0/a}` | the first one seen |
 //! | `${uid:configmaps/ns0/a}` | its uid |
-//! | `${continue}`, `${list}` | the newest continue token; the newest resourceVersion of a list |
+//! | `${continue}`, `${list}` | the newest continue token; the resourceVersion of the newest consistent list |
 //! | `${generated}` | the newest name that the server made from a `generateName` |
 
 use std::{collections::BTreeMap, sync::LazyLock};
@@ -91,7 +91,10 @@ impl Memory {
         let target = Target::of(&operation.path);
         if let Some(items) = body.get("items").and_then(Value::as_array) {
             items.iter().for_each(|item| self.learn_object(&target, item));
-            self.list = text(body, "resourceVersion").into();
+            if !operation.path.contains("resourceVersion=") {
+                // Only a consistent read names the newest version; others may be as old as the server likes.
+                self.list = text(body, "resourceVersion").into();
+            }
             self.continued = percent(text(body, "continue"));
         } else if operation.path.contains("dryRun") {
             // Nothing of it is there.
@@ -171,6 +174,9 @@ mod tests {
             {"metadata": {"name": "b", "namespace": "cf-1-0", "uid": "u", "resourceVersion": "20"}}]});
         memory.learn(&Operation::get("/api/v1/configmaps"), &items);
         assert_eq!(memory.fill("${list} ${continue} ${rv:configmaps/ns0/b}"), "30 a%3D%3D 20");
+        let older = json!({"metadata": {"resourceVersion": "25"}, "items": []});
+        memory.learn(&Operation::get("/api/v1/configmaps?resourceVersion=0"), &older);
+        assert_eq!(memory.fill("${list}"), "30");
     }
 
     #[test]

@@ -78,7 +78,13 @@ pub(super) async fn list(registry: &Registry, namespace: Option<&str>, options: 
 async fn first_page(registry: &Registry, options: &ListOptions) -> ApiResult<(Table, u64)> {
     let (store, resource) = (&registry.store, &registry.kind.resource);
     let asked = parse_version(&options.resource_version)?;
-    if options.version_match == VersionMatch::Exact && asked > 0 {
+    let exact = match options.version_match {
+        VersionMatch::Exact => true,
+        // Of old, the first page of a version is of that version.
+        VersionMatch::Unset => options.limit > 0,
+        VersionMatch::NotOlderThan => false,
+    };
+    if exact && asked > 0 {
         reach(registry, asked).await?;
         let table = store.table_at(resource, asked).map_err(|gone| ApiError::expired(gone.to_string()))?;
         return Ok((table, asked));

@@ -256,6 +256,9 @@ async fn pages_show_one_version_while_others_write() {
     assert_eq!(second.resource_version, first.resource_version);
     let third = client.list(ListOptions { continue_token: second.continue_token, ..next }).await.unwrap();
     assert_eq!((names(&third).join(" "), third.continue_token), ("x9".into(), None));
+    // The first page of a version is of that version without being said so.
+    let old = ListOptions { resource_version: first.resource_version.clone(), limit: 7, ..ListOptions::default() };
+    assert_eq!(names(&client.list(old).await.unwrap()).join(" "), "x0 x1 x2 x3 x4 x5 x6");
     let exact = ListOptions {
         resource_version: first.resource_version,
         version_match: VersionMatch::Exact,
