@@ -179,9 +179,9 @@ pub fn container(random: &mut Random, name: &str) -> Value {
     let mut container =
         json!({"name": name, "image": *random.pick(&["web:1", "web:2", "web", "r.example.com/w@sha256:0"])});
     if random.chance(30) {
-        // Each container its own: kube-apiserver warns of ports that two containers of a Pod have.
-        let port = if name == "web" { 8080 } else { 9090 };
-        container["ports"] = json!([{"containerPort": port, "name": name}]);
+        // The same ones in several containers too, which is warned of.
+        let port = *random.pick(&[8080, 8080, 9090]);
+        container["ports"] = json!([{"containerPort": port, "name": *random.pick(&[name, "http"])}]);
     }
     if random.chance(30) {
         container["env"] = json!([{"name": "A", "value": *random.pick(&["1", ""])}, {"name": "B", "value": "2"}]);

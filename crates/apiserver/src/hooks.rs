@@ -73,9 +73,6 @@ impl Hooks for BuiltIn {
         match &self.own {
             Own::Service if sub.is_none() => {
                 builtin::addresses(new, old);
-                if text(new, "/spec/clusterIP") == "None" && text(new, "/spec/sessionAffinity") == "ClientIP" {
-                    cx.warn("spec.SessionAffinity is ignored for headless services");
-                }
             }
             Own::Namespace if sub.is_none() => rules::complete(new, old),
             // An invalid one is refused as such, which tells its author more.
@@ -85,6 +82,10 @@ impl Hooks for BuiltIn {
             _ => {}
         }
         Ok(())
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>, sub: Option<&str>) -> Vec<String> {
+        if sub == Some("status") { Vec::new() } else { (self.kind.warn)(new, old) }
     }
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<Cause> {

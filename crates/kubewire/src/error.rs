@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 pub type ApiResult<T> = Result<T, ApiError>;
 
 /// One cause among several, for `Invalid` errors: which field and what is wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cause {
     /// Machine-readable kind: `FieldValueInvalid`, `FieldValueRequired`, `FieldValueNotSupported`, ...
     pub reason: String,
@@ -19,6 +19,14 @@ pub struct Cause {
     pub message: String,
     /// Path of the field, e.g. `spec.provider`.
     pub field: String,
+}
+
+impl Cause {
+    fn to_json(&self) -> Value {
+        let all = [("reason", &self.reason), ("message", &self.message), ("field", &self.field)];
+        let said = all.into_iter().filter(|(_, text)| !text.is_empty());
+        said.map(|(name, text)| (name.to_string(), Value::from(text.as_str()))).collect()
+    }
 }
 
 /// An error that is answered to the client as a `Status` object.
@@ -181,9 +189,7 @@ impl ApiError {
                 }
             }
             if !details.causes.is_empty() {
-                let causes =
-                    details.causes.iter().map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field}));
-                wire.insert("causes".into(), causes.collect());
+                wire.insert("causes".into(), details.causes.iter().map(Cause::to_json).collect());
             }
             if let Some(seconds) = details.retry_after_seconds {
                 wire.insert("retryAfterSeconds".into(), Value::from(seconds));

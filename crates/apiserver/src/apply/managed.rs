@@ -74,11 +74,17 @@ pub(super) struct Entry {
 pub(super) struct Managed(pub Vec<Entry>);
 
 impl Managed {
-    /// Reads `metadata.managedFields`. Malformed entries make the whole list count as empty.
+    /// Reads `metadata.managedFields`. Malformed entries make the whole list count as empty; of two entries of one manager the
+    /// later counts.
     pub(super) fn of(object: &Value) -> Self {
         let list = object.pointer("/metadata/managedFields").and_then(Value::as_array);
-        let entries: Option<Vec<Entry>> = list.into_iter().flatten().map(read).collect();
-        Self(entries.unwrap_or_default())
+        let mut entries: Vec<Entry> = Vec::new();
+        for entry in list.into_iter().flatten() {
+            let Some(entry) = read(entry) else { return Self::default() };
+            entries.retain(|known| !known.manager.is(&entry.manager));
+            entries.push(entry);
+        }
+        Self(entries)
     }
 
     pub(super) fn position(&self, manager: &Manager) -> Option<usize> {

@@ -9,7 +9,7 @@
 //! - Changing a field that another manager owns is a conflict, unless forced. Applying the same value shares it.
 //!
 //! What is one field (a scalar, an atomic list) and what is made of fields comes from the schema: see `types`.
-//! What an endpoint does not write it does not own either: `status` through the main resource, all else through `status`.
+//! What an endpoint does not write it does not own either: `status` through the main resource, `spec` through `status`.
 
 mod collect;
 mod compare;
@@ -17,6 +17,7 @@ mod conflict;
 mod last_applied;
 mod managed;
 mod merge;
+pub mod scale;
 mod set;
 mod types;
 
@@ -42,8 +43,8 @@ pub struct Request {
     pub subresource: String,
     /// `apiVersion` of the object as written.
     pub api_version: String,
-    /// `status` is a subresource of the kind, so a write of the object itself does not reach it.
-    pub status_apart: bool,
+    /// What the endpoint leaves as it is, whatever is sent, so that nobody owns it by writing here: JSON pointers, e.g. `/status`.
+    pub resets: &'static [&'static str],
     /// The fields of an object before anybody has written one; `null`: none.
     pub blank: Value,
     /// The time of the write, for `managedFields`.
@@ -268,15 +269,8 @@ fn without_managed(object: &Value) -> Value {
 }
 
 /// Only what the endpoint writes.
-fn restrict(mut set: Set, request: &Request) -> Set {
-    match request.subresource.as_str() {
-        "status" => set.only_below("f:status"),
-        "" if request.status_apart => {
-            set.below.remove("f:status");
-            set
-        }
-        _ => set,
-    }
+fn restrict(set: Set, request: &Request) -> Set {
+    request.resets.iter().fold(set, |set, pointer| set.without(pointer))
 }
 
 fn restrict_diff(diff: Diff, request: &Request) -> Diff {

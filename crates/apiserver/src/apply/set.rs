@@ -67,11 +67,34 @@ impl Set {
         rest
     }
 
-    /// Only what is below one element of the root.
-    pub(crate) fn only_below(mut self, element: &str) -> Self {
-        self.member = false;
-        self.below.retain(|name, _| name == element);
+    /// Without a field and all that is below it; the path is that of a JSON pointer through objects, e.g. `/metadata/labels`.
+    pub(crate) fn without(mut self, pointer: &str) -> Self {
+        let Some(path) = pointer.strip_prefix('/') else { return self };
+        let (name, rest) = path.find('/').map_or((path, ""), |at| path.split_at(at));
+        let element = field(name);
+        if let Some(below) = self.below.remove(&element).filter(|_| !rest.is_empty()) {
+            self.attach(element, below.without(rest));
+        }
         self
+    }
+
+    /// Whether a field is a member; its path as for [`without`](Self::without).
+    pub(crate) fn has(&self, pointer: &str) -> bool {
+        let mut at = Some(self);
+        for name in pointer.split('/').skip(1) {
+            at = at.and_then(|set| set.below.get(&field(name)));
+        }
+        at.is_some_and(|set| set.member)
+    }
+
+    /// The set of one field; its path as for [`without`](Self::without).
+    pub(crate) fn of_field(pointer: &str) -> Self {
+        let around = |inner: Self, name: &str| {
+            let mut set = Self::default();
+            set.attach(field(name), inner);
+            set
+        };
+        pointer.split('/').skip(1).collect::<Vec<_>>().into_iter().rev().fold(Self::here(), around)
     }
 
     /// The paths of all members as people read them, `.spec.ports[port=80,protocol="TCP"].name`; those nearer to the root first.

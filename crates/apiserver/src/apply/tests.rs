@@ -12,7 +12,7 @@ fn request(manager: &str) -> Request {
         force: false,
         subresource: String::new(),
         api_version: "example.com/v1".into(),
-        status_apart: false,
+        resets: &[],
         blank: Value::Null,
         now: "2026-11-20T09:00:00Z".parse().unwrap(),
     }
@@ -235,7 +235,7 @@ fn an_apply_after_updates_without_tracking_finds_an_owner() {
 fn status_written_through_its_subresource_has_an_entry_of_its_own() {
     let schema = schema();
     let live = apply(None, &thing(json!({"replicas": 1})), &request("one"), &schema).unwrap();
-    let through = Request { subresource: "status".into(), ..request("one") };
+    let through = Request { subresource: "status".into(), resets: &["/spec"], ..request("one") };
     let mut new = live.clone();
     new["status"] = json!({"phase": "Ready"});
     new["spec"]["replicas"] = json!(7);
@@ -256,7 +256,7 @@ fn status_written_through_its_subresource_has_an_entry_of_its_own() {
 #[test]
 fn where_status_is_apart_the_main_resource_does_not_own_it() {
     let schema = schema();
-    let apart = Request { status_apart: true, ..request("one") };
+    let apart = Request { resets: &["/status"], ..request("one") };
     let mut whole = thing(json!({"replicas": 1}));
     whole["status"] = json!({"phase": "New"});
     let applied = apply(None, &whole, &apart, &schema).unwrap();

@@ -9,12 +9,15 @@ use serde_json::{Value, json};
 use super::index::GROUP;
 use crate::objects::text;
 
-/// Fills in `apiGroup` of the role reference and of users and groups, which clients may leave out.
+/// Fills in absent rules, and `apiGroup` of the role reference and of users and groups, which clients may leave out.
 pub fn default_fields(plural: &str, object: &mut Value) {
+    let Some(fields) = object.as_object_mut() else { return };
     if !matches!(plural, "rolebindings" | "clusterrolebindings") {
+        // No rules are shown as such.
+        fields.entry("rules").or_insert(Value::Null);
         return;
     }
-    if let Some(reference) = object.get_mut("roleRef").and_then(Value::as_object_mut) {
+    if let Some(reference) = fields.entry("roleRef").or_insert_with(|| json!({})).as_object_mut() {
         fill(reference);
     }
     for subject in object.get_mut("subjects").and_then(Value::as_array_mut).into_iter().flatten() {

@@ -3,7 +3,7 @@
 use roadstead_kubewire::{Column, ResourceInfo, Subresource, Verb, error::Cause};
 use serde_json::Value;
 
-use super::{Kind, blank, cells, defaults, definitions, rules};
+use super::{Kind, blank, cells, defaults, definitions, rules, warnings};
 
 const ALL: [Verb; 8] =
     [Verb::Create, Verb::Delete, Verb::DeleteCollection, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch];
@@ -31,6 +31,7 @@ fn kind(group: &str, schema_name: &str, plural: &str, namespaced: bool) -> Kind 
         blank: || Value::Null,
         default: |_| {},
         validate: |_, _| Vec::new(),
+        warn: |_, _| Vec::new(),
         cells: None,
     }
 }
@@ -111,6 +112,11 @@ impl Kind {
 
     fn default(mut self, default: fn(&mut Value)) -> Self {
         self.default = default;
+        self
+    }
+
+    fn warn(mut self, warn: fn(&Value, Option<&Value>) -> Vec<String>) -> Self {
+        self.warn = warn;
         self
     }
 
@@ -203,6 +209,7 @@ fn core() -> Vec<Kind> {
             .blank(blank::service)
             .default(defaults::service)
             .validate(rules::service)
+            .warn(warnings::service)
             .cells(cells::service),
         kind("coordination.k8s.io", "api.coordination.v1.Lease", "leases", true)
             .columns(&[("Holder", "string", ".spec.holderIdentity"), AGE])
@@ -230,6 +237,7 @@ fn workloads() -> Vec<Kind> {
             .blank(blank::deployment)
             .default(defaults::deployment)
             .validate(rules::deployment)
+            .warn(warnings::workload)
             .cells(cells::deployment),
         kind("apps", "api.apps.v1.StatefulSet", "statefulsets", true)
             .short(&["sts"])
@@ -239,6 +247,7 @@ fn workloads() -> Vec<Kind> {
             .blank(blank::stateful_set)
             .default(defaults::stateful_set)
             .validate(rules::stateful_set)
+            .warn(warnings::workload)
             .cells(cells::stateful_set),
         kind("apps", "api.apps.v1.DaemonSet", "daemonsets", true)
             .short(&["ds"])
@@ -259,6 +268,7 @@ fn workloads() -> Vec<Kind> {
             .blank(blank::daemon_set)
             .default(defaults::daemon_set)
             .validate(rules::daemon_set)
+            .warn(warnings::workload)
             .cells(cells::daemon_set),
     ]
 }

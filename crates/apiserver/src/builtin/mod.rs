@@ -10,6 +10,7 @@ mod defaults;
 mod kinds;
 mod rules;
 pub(crate) mod typed;
+mod warnings;
 pub(crate) mod zeros;
 
 use std::{
@@ -33,6 +34,8 @@ pub struct Kind {
     pub default: fn(&mut Value),
     /// What is wrong beyond the schema; `old` is the present object when this is an update.
     pub validate: fn(new: &Value, old: Option<&Value>) -> Vec<Cause>,
+    /// What the writer is warned of, though nothing is wrong with it.
+    pub warn: fn(new: &Value, old: Option<&Value>) -> Vec<String>,
     /// The cells of `info.columns`, where they are not simply at the columns' paths. Cells of `date` columns are RFC 3339 times.
     pub cells: Option<fn(&Value) -> Vec<Value>>,
 }

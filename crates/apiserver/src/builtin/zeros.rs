@@ -20,6 +20,7 @@ const DROPPED: &[(&str, &[&str])] = &[
             "unavailableReplicas",
         ],
     ),
+    ("ScaleSpec", &["replicas"]),
     ("StatefulSetSpec", &["minReadySeconds"]),
     ("StatefulSetStatus", &["observedGeneration", "readyReplicas", "currentReplicas", "updatedReplicas"]),
     ("Container", &["stdin", "stdinOnce", "tty"]),

@@ -52,11 +52,13 @@ pub(super) fn beside(key: &str) -> Beside<'_> {
     }
 }
 
-/// A patch that is taken as a value: without directives and without the `null`s that mean "remove".
+/// A patch that is taken as a value: without directives and without the `null`s that mean "remove". `$retainKeys` stays, and is
+/// told to be an unknown field, as by kube-apiserver: there is nothing that it could retain.
 pub(super) fn strip(patch: &Value) -> Value {
     match patch {
         Value::Object(fields) => {
-            let kept = fields.iter().filter(|(key, value)| matches!(beside(key), Beside::Field) && !value.is_null());
+            let field = |key: &str| key == "$retainKeys" || matches!(beside(key), Beside::Field);
+            let kept = fields.iter().filter(|(key, value)| field(key) && !value.is_null());
             Value::Object(kept.map(|(key, value)| (key.clone(), strip(value))).collect())
         }
         Value::Array(items) => {

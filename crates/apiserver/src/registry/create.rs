@@ -1,7 +1,7 @@
 //! What a new object becomes: a pure step from what the client sent to what is stored.
 
 use jiff::Timestamp;
-use roadstead_kubewire::{ApiError, ApiResult};
+use roadstead_kubewire::{ApiError, ApiResult, error::Details};
 use serde_json::Value;
 
 use super::{kind::Kind, meta, names};
@@ -39,6 +39,13 @@ pub fn name(object: &mut Value) -> bool {
         meta::set(object, "name", Some(names::generate(&base).into()));
     }
     generate
+}
+
+/// 409 for a name that is taken, where the server might have made another one.
+pub fn not_unique(taken: ApiError) -> ApiError {
+    let message = format!("{}, the server was not able to generate a unique name for the object", taken.message);
+    let details = taken.details.map(|details| Details { retry_after_seconds: Some(1), ..*details });
+    ApiError { message, details: details.map(Box::new), ..taken }
 }
 
 /// Checks that kind and namespace are those of the path, and fills them in where they are absent.

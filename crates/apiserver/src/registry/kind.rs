@@ -30,6 +30,11 @@ pub trait Hooks: Send + Sync + 'static {
         Ok(())
     }
 
+    /// What the client is warned of when `new` is written to `sub`, though nothing is wrong with it.
+    fn warnings(&self, _new: &Value, _old: Option<&Value>, _sub: Option<&str>) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What is wrong with `new`, beyond its schema.
     fn validate(&self, _new: &Value, _old: Option<&Value>) -> Vec<Cause> {
         Vec::new()
@@ -108,6 +113,23 @@ impl Kind {
     /// Whether `status` is a subresource, and so not part of the main one.
     pub fn has_status(&self) -> bool {
         self.info.subresources.iter().any(|sub| sub.name == "status")
+    }
+
+    /// What a write to `sub` (`None`: the object itself) leaves as it is whatever is sent, as JSON pointers: so nobody owns it by
+    /// such a write. Source: `GetResetFields` of each kind's strategy in kube-apiserver.
+    pub fn resets(&self, sub: Option<&str>) -> &'static [&'static str] {
+        match (sub, &*self.info.plural) {
+            (None, _) if self.has_status() => &["/status"],
+            (Some("status"), "deployments") => &["/spec", "/metadata/labels"],
+            (Some("status"), "customresourcedefinitions") => &["/spec", "/metadata"],
+            (Some("status"), _) => &["/spec"],
+            _ => &[],
+        }
+    }
+
+    /// Whether a write to `status` reaches what is neither reset nor status, e.g. annotations. Custom resources are spared that.
+    pub fn status_reaches_metadata(&self) -> bool {
+        matches!(self.schema, KindSchema::Builtin) && !self.resets(Some("status")).contains(&"/metadata")
     }
 
     /// The schema.

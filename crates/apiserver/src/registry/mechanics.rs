@@ -80,7 +80,7 @@ fn request(kind: &Kind, sub: Option<&str>, options: &WriteOptions) -> apply::Req
         force: options.force,
         subresource: sub.unwrap_or_default().into(),
         api_version: kind.info.api_version(),
-        status_apart: kind.has_status(),
+        resets: kind.resets(sub),
         blank: kind.hooks.blank(),
         now: Timestamp::now(),
     }

@@ -163,7 +163,9 @@ impl Resource for Registry {
     async fn get_subresource(&self, cx: &Context, key: &Key, sub: &str) -> ApiResult<Bytes> {
         match (sub, &self.kind.scale) {
             ("status", _) => self.get(cx, key).await,
-            ("scale", Some(paths)) => Ok(scale::show(paths, &self.value(&*self.find(key)?)?).to_string().into()),
+            ("scale", Some(paths)) => {
+                Ok(scale::show(&self.kind, paths, &self.value(&*self.find(key)?)?)?.to_string().into())
+            }
             _ => Err(self.refuse(sub)),
         }
     }

@@ -1,14 +1,25 @@
 //! The `scale` subresource: the number of replicas of any kind that has one, as an `autoscaling/v1` Scale.
 
+use std::sync::OnceLock;
+
 use roadstead_kubewire::{
-    ApiError, ApiResult, Context, Key, Payload, Resource, Subresource, Verb, WriteOptions, Written, options::PatchKind,
+    ApiError, ApiResult, Context, Key, Payload, Resource, ResourceInfo, Subresource, Verb, WriteOptions, Written,
+    error::{Cause, Details},
+    options::PatchKind,
 };
 use serde_json::{Value, json};
 
-use super::{Registry, kind::Kind, mechanics, meta, update, write::ATTEMPTS};
+use super::{
+    Registry,
+    kind::{Hooks, Kind, KindSchema, resource_name},
+    mechanics, meta,
+    names::NameRule,
+    update,
+    write::ATTEMPTS,
+};
 use crate::{
-    patch,
-    schema::document,
+    apply,
+    schema::field,
     store::{Refusal, WriteError},
 };
 
@@ -41,66 +52,138 @@ pub fn subresource() -> Subresource {
     }
 }
 
+/// A Scale as a kind: what is sent is read, patched and tracked as that of any other kind.
+fn kind() -> &'static Kind {
+    static KIND: OnceLock<Kind> = OnceLock::new();
+    KIND.get_or_init(|| {
+        let info = ResourceInfo {
+            group: "autoscaling".into(),
+            version: "v1".into(),
+            kind: "Scale".into(),
+            plural: "scales".into(),
+            namespaced: true,
+            schema_name: "io.k8s.api.autoscaling.v1.Scale".into(),
+            strategic_merge: true,
+            ..ResourceInfo::default()
+        };
+        Kind {
+            info,
+            resource: resource_name("autoscaling", "scales"),
+            schema: KindSchema::Builtin,
+            names: NameRule::Subdomain,
+            counts_generation: false,
+            blind_update: true,
+            update_creates: false,
+            returns_deleted: false,
+            scale: None,
+            hooks: Box::new(Plain),
+        }
+    })
+}
+
+/// No behaviour of its own.
+struct Plain;
+
+impl Hooks for Plain {}
+
 /// The Scale of an object.
-pub fn show(paths: &Paths, object: &Value) -> Value {
+///
+/// # Errors
+/// 500 for an object that does not say how many replicas are wanted.
+pub fn show(kind: &Kind, paths: &Paths, object: &Value) -> ApiResult<Value> {
+    if matches!(kind.schema, KindSchema::Custom(_)) && object.pointer(&paths.wanted).is_none() {
+        let why = format!("the spec replicas field {:?} does not exist", paths.wanted.replace('/', "."));
+        let cause = Cause { message: why.clone(), ..Cause::default() };
+        let details = Details { causes: vec![cause], ..Details::default() };
+        return Err(ApiError::internal(format!("Internal error occurred: {why}")).with_details(details));
+    }
+    Ok(of(paths, object))
+}
+
+/// The Scale of an object; nothing wanted is no field, as everywhere in built-in kinds.
+fn of(paths: &Paths, object: &Value) -> Value {
     let number = |path: &str| object.pointer(path).and_then(Value::as_i64).unwrap_or(0);
     let mut scale = json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1",
-        "metadata": {}, "spec": {"replicas": number(&paths.wanted)}, "status": {"replicas": number(&paths.present)},
+        "metadata": {}, "spec": {}, "status": {"replicas": number(&paths.present)},
     });
+    if number(&paths.wanted) != 0 {
+        scale["spec"]["replicas"] = number(&paths.wanted).into();
+    }
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         let value = meta::text(object, field);
         meta::set(&mut scale, field, Some(value.into()).filter(|_| !value.is_empty()));
     }
-    if let Some(selector) = paths.selector.as_ref().and_then(|path| object.pointer(path)) {
-        scale["status"]["selector"] = selector_text(selector).into();
+    let selector = paths.selector.as_ref().and_then(|path| object.pointer(path)).map(selector_text);
+    if let Some(selector) = selector.filter(|text| !text.is_empty()) {
+        scale["status"]["selector"] = selector.into();
     }
     scale
 }
 
-/// A label selector as text, e.g. `app=shop,tier in (a,b)`.
+/// A label selector as text, e.g. `app=shop,tier in (a,b)`, sorted by key.
 fn selector_text(selector: &Value) -> String {
     if let Some(text) = selector.as_str() {
         return text.into();
     }
     let labels = selector["matchLabels"].as_object().into_iter().flatten();
-    let equal = labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+    let equal = labels.map(|(key, value)| (key.as_str(), format!("{key}={}", value.as_str().unwrap_or_default())));
     let expressions = selector["matchExpressions"].as_array().into_iter().flatten().map(|expression| {
         let key = expression["key"].as_str().unwrap_or_default();
         let values = expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let values: Vec<_> = values.collect();
-        match expression["operator"].as_str().unwrap_or_default() {
+        let mut values: Vec<_> = values.collect();
+        values.sort_unstable();
+        let text = match expression["operator"].as_str().unwrap_or_default() {
             "In" => format!("{key} in ({})", values.join(",")),
             "NotIn" => format!("{key} notin ({})", values.join(",")),
             "DoesNotExist" => format!("!{key}"),
             _ => key.to_string(),
-        }
+        };
+        (key, text)
     });
-    equal.chain(expressions).collect::<Vec<_>>().join(",")
+    let mut all: Vec<(&str, String)> = equal.chain(expressions).collect();
+    all.sort_by_key(|(key, _)| *key);
+    all.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
 }
 
-/// What `live` becomes when `scale` is written to it.
+/// What `live` becomes when `scale`, with its `managedFields`, is written to it.
 ///
 /// # Errors
-/// 409 and 422 as for an update of the object itself; 422 for a number of replicas that cannot be.
+/// 409 and 422 as for an update of the object itself; of built-in kinds 422 for a number of replicas that cannot be.
 pub fn written(kind: &Kind, paths: &Paths, key: &Key, live: &Value, scale: &Value) -> ApiResult<Value> {
+    let wanted = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
+    // Of a custom kind the schema says what can be.
+    if wanted < 0 && matches!(kind.schema, KindSchema::Builtin) {
+        let cause = field::invalid("spec.replicas", &wanted.into(), "must be greater than or equal to 0");
+        return Err(ApiError::invalid("autoscaling", "Scale", &key.name, vec![cause]));
+    }
     let mut address = live.clone();
-    for field in ["name", "namespace", "uid", "resourceVersion"] {
+    for field in ["uid", "resourceVersion"] {
         match meta::text(scale, field) {
             "" => {}
             text => meta::set(&mut address, field, Some(text.into())),
         }
     }
     update::addressed(kind, key, live, &mut address)?;
-    let wanted = scale.pointer("/spec/replicas").cloned().unwrap_or_else(|| 0.into());
-    if wanted.as_i64().is_none_or(|wanted| !(0..=i64::from(i32::MAX)).contains(&wanted)) {
-        let why = format!("Invalid value: {wanted}: must be greater than or equal to 0");
-        let cause = meta::cause("FieldValueInvalid", "spec.replicas", why);
-        return Err(ApiError::invalid("autoscaling", "Scale", &key.name, vec![cause]));
-    }
     let mut new = live.clone();
-    put(&mut new, &paths.wanted, wanted);
+    put(&mut new, &paths.wanted, wanted.into());
+    apply::scale::to_object(scale, &paths.wanted, &mut new);
     Ok(new)
+}
+
+/// What is wrong with the numbers of a custom resource that has a scale, whatever its schema says of them.
+pub fn causes(kind: &Kind, object: &Value) -> Vec<Cause> {
+    let paths = kind.scale.iter().filter(|_| matches!(kind.schema, KindSchema::Custom(_)));
+    let wrong = paths.flat_map(|paths| [&paths.wanted, &paths.present]).filter_map(|pointer| {
+        let number = object.pointer(pointer).filter(|number| number.is_i64())?;
+        let why = match number.as_i64().unwrap_or_default() {
+            ..0 => "should be a non-negative integer",
+            2_147_483_648.. => "should be less than or equal to 2147483647",
+            _ => return None,
+        };
+        Some(field::invalid(pointer.replace('/', "."), number, why))
+    });
+    wrong.collect()
 }
 
 fn put(object: &mut Value, pointer: &str, value: Value) {
@@ -114,6 +197,12 @@ fn put(object: &mut Value, pointer: &str, value: Value) {
     *at = value;
 }
 
+/// What is to be done with a Scale.
+enum Change {
+    Replace(Value),
+    Patch(mechanics::Patch),
+}
+
 impl Registry {
     /// Writes the Scale of an object; `how: None` replaces it, else it is patched.
     pub(super) async fn do_scale(
@@ -125,28 +214,46 @@ impl Registry {
         options: &WriteOptions,
     ) -> ApiResult<Written> {
         let Some(paths) = &self.kind.scale else { return Err(self.refuse("scale")) };
-        let body = document::parse(payload)?.value;
+        if how.is_some_and(|how| how != PatchKind::Apply || !options.field_manager.is_empty()) {
+            // Before the patch is even read.
+            self.find(key)?;
+        }
+        let change = match how {
+            None => {
+                let mut sent = mechanics::decode(kind(), payload, options, cx)?;
+                update::aimed(kind(), key, &mut sent)?;
+                Change::Replace(sent)
+            }
+            Some(how) => Change::Patch(mechanics::Patch::parse(kind(), how, payload, options, cx)?),
+        };
         for _ in 0..ATTEMPTS {
             let live = self.find(key)?;
             let before = self.value(&live)?;
-            let scale = match how {
-                None => body.clone(),
-                Some(PatchKind::Json) => patch::json(&show(paths, &before), &body)?,
-                // A Scale has no lists: a strategic merge is a merge.
-                Some(PatchKind::Merge | PatchKind::Strategic) => patch::merge(&show(paths, &before), &body),
-                Some(PatchKind::Apply) => {
-                    return Err(ApiError::unsupported_media_type("server-side apply is not supported on scale"));
+            let mut shown = of(paths, &before);
+            apply::scale::to_scale(&before, &paths.wanted, &mut shown);
+            let (mut scale, tracked, insists) = match &change {
+                Change::Replace(sent) => (sent.clone(), false, !meta::text(sent, "resourceVersion").is_empty()),
+                Change::Patch(patch) => {
+                    let owned = meta::meta(&shown).is_some_and(|meta| meta.contains_key("managedFields"));
+                    if patch.tracks() && !owned && matches!(self.kind.schema, KindSchema::Custom(_)) {
+                        let why = "nobody manages the replicas of this custom resource yet, so that its scale cannot be applied";
+                        return Err(ApiError::bad_request(why));
+                    }
+                    let mut patched = patch.to(kind(), Some(&shown), Some("scale"), options, cx)?;
+                    update::aimed(kind(), key, &mut patched)?;
+                    (patched, patch.tracks(), patch.names_version())
                 }
             };
-            let insists = !meta::text(&body, "resourceVersion").is_empty();
-            let mut new = written(&self.kind, paths, key, &before, &scale)?;
-            mechanics::track(&self.kind, Some(&before), &mut new, Some("scale"), options)?;
+            if !tracked {
+                mechanics::track(kind(), Some(&shown), &mut scale, Some("scale"), options)?;
+            }
+            let new = written(&self.kind, paths, key, &before, &scale)?;
             match self.replace(cx, key, &live, &before, new, Some("scale"), options.dry_run).await {
                 Err(WriteError::Refused(Refusal::Changed | Refusal::Missing)) if !insists => {}
                 result => {
                     let object = self.answer(key, result)?;
                     let object: Value = serde_json::from_slice(&object.json).unwrap_or_default();
-                    return Ok(Written::ok(show(paths, &object).to_string().into()));
+                    return Ok(Written::ok(of(paths, &object).to_string().into()));
                 }
             }
         }
@@ -176,7 +283,7 @@ mod tests {
         meta::set(&mut scale, "resourceVersion", None);
         scale["spec"]["replicas"] = json!(-1);
         let negative = registry.update(&cx, &key, Some("scale"), send(scale), &options).await.unwrap_err();
-        assert_eq!(negative.reason, "Invalid");
+        assert_eq!((negative.reason, negative.details.unwrap().causes.len()), ("Invalid", 1));
         let shown: Value =
             serde_json::from_slice(&registry.get_subresource(&cx, &key, "scale").await.unwrap()).unwrap();
         assert_eq!(shown["spec"]["replicas"], 7);
@@ -187,7 +294,7 @@ mod tests {
     fn a_scale_shows_and_changes_the_replicas() {
         let object = json!({"metadata": {"name": "x", "resourceVersion": "5"}, "spec": {"replicas": 3, "selector": {
             "matchLabels": {"app": "x"}, "matchExpressions": [{"key": "t", "operator": "In", "values": ["a", "b"]}]}}});
-        let shown = show(&Paths::workload(), &object);
+        let shown = of(&Paths::workload(), &object);
         assert_eq!(shown["spec"]["replicas"], 3);
         assert_eq!(shown["status"], json!({"replicas": 0, "selector": "app=x,t in (a,b)"}));
         let mut new = json!({});

@@ -12,11 +12,11 @@ use super::{create, kind::Kind, meta};
 const KEPT: [&str; 6] =
     ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "namespace"];
 
-/// Checks that what was sent is meant for `live`, the object at `key`.
+/// Checks that what was sent is meant for `key`, and fills in what it leaves out of that.
 ///
 /// # Errors
-/// 400 for another name; 409 for another uid or resourceVersion; 422 where a resourceVersion is required and absent.
-pub fn addressed(kind: &Kind, key: &Key, live: &Value, sent: &mut Value) -> ApiResult<()> {
+/// 400 for another kind, namespace or name.
+pub fn aimed(kind: &Kind, key: &Key, sent: &mut Value) -> ApiResult<()> {
     create::identify(kind, Some(&key.namespace).filter(|namespace| !namespace.is_empty()).map(String::as_str), sent)?;
     let name = meta::text(sent, "name");
     if name.is_empty() {
@@ -27,6 +27,15 @@ pub fn addressed(kind: &Kind, key: &Key, live: &Value, sent: &mut Value) -> ApiR
             key.name
         )));
     }
+    Ok(())
+}
+
+/// Checks that what was sent is meant for `live`, the object at `key`.
+///
+/// # Errors
+/// 400 for another name; 409 for another uid or resourceVersion; 422 where a resourceVersion is required and absent.
+pub fn addressed(kind: &Kind, key: &Key, live: &Value, sent: &mut Value) -> ApiResult<()> {
+    aimed(kind, key, sent)?;
     let (group, plural) = (&kind.info.group, &kind.info.plural);
     let (found, wanted) = (meta::text(live, "uid"), meta::text(sent, "uid"));
     if !wanted.is_empty() && wanted != found {
@@ -57,8 +66,18 @@ pub fn stale(kind: &Kind, name: &str) -> ApiError {
 
 /// Puts together what `live` becomes when `sent` is written to it (`sub: None`) or to one of its subresources.
 pub fn merge(kind: &Kind, live: &Value, sent: Value, sub: Option<&str>) -> Value {
-    let mut new = match sub {
-        None => sent,
+    let whole = sub.is_none() || sub == Some("status") && kind.status_reaches_metadata();
+    let mut new = match sub.filter(|_| !whole) {
+        None => {
+            let mut new = sent;
+            for pointer in kind.resets(sub) {
+                match pointer.strip_prefix("/metadata/") {
+                    Some(field) => keep(&mut new, live, field),
+                    None => take(&mut new, live, pointer.trim_start_matches('/')),
+                }
+            }
+            new
+        }
         Some(sub) => {
             let part = if sub == "finalize" { "spec" } else { sub };
             let mut new = live.clone();
@@ -67,21 +86,25 @@ pub fn merge(kind: &Kind, live: &Value, sent: Value, sub: Option<&str>) -> Value
             new
         }
     };
-    for field in KEPT {
-        let kept = meta::meta(live).and_then(|meta| meta.get(field)).cloned();
-        meta::set(&mut new, field, kept);
-    }
-    meta::set(&mut new, "selfLink", None);
-    meta::set(&mut new, "resourceVersion", Some(meta::text(live, "resourceVersion").into()));
-    if sub.is_none() && kind.has_status() {
-        take(&mut new, live, "status");
-    }
+    kept(&mut new, live);
     new
+}
+
+/// Gives `new` what the server alone decides, as it is in `live`.
+pub fn kept(new: &mut Value, live: &Value) {
+    KEPT.iter().for_each(|field| keep(new, live, field));
+    meta::set(new, "selfLink", None);
+    meta::set(new, "resourceVersion", Some(meta::text(live, "resourceVersion").into()));
+}
+
+fn keep(new: &mut Value, live: &Value, field: &str) {
+    let kept = meta::meta(live).and_then(|meta| meta.get(field)).cloned();
+    meta::set(new, field, kept);
 }
 
 /// Counts the generation up if what is wanted has changed: anything but metadata, and but status where that is a
 /// subresource.
-pub fn count_generation(kind: &Kind, live: &Value, new: &mut Value) {
+pub fn count_generation(kind: &Kind, live: &Value, new: &mut Value, sub: Option<&str>) {
     let wanted = |object: &Value| {
         let mut object = object.clone();
         if let Some(members) = object.as_object_mut() {
@@ -93,8 +116,8 @@ pub fn count_generation(kind: &Kind, live: &Value, new: &mut Value) {
     };
     // What a Deployment's annotations say reaches its ReplicaSets, so it is wanted too.
     let annotations = |object: &Value| object.pointer("/metadata/annotations").cloned();
-    let annotated =
-        kind.info.kind == "Deployment" && kind.info.group == "apps" && annotations(live) != annotations(new);
+    let deployment = kind.info.kind == "Deployment" && kind.info.group == "apps" && sub != Some("status");
+    let annotated = deployment && annotations(live) != annotations(new);
     if kind.counts_generation && (annotated || wanted(live) != wanted(new)) {
         bump(live, new);
     }
@@ -177,7 +200,7 @@ mod tests {
             (with(&[("/metadata/labels/l", json!("2"))]), 3),
         ] {
             let mut new = changed;
-            count_generation(&thing(), &live(), &mut new);
+            count_generation(&thing(), &live(), &mut new, None);
             assert_eq!(new["metadata"]["generation"], generation);
         }
     }

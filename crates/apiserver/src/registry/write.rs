@@ -9,7 +9,7 @@ use roadstead_kubewire::{
 };
 use serde_json::{Value, json};
 
-use super::{Registry, create, delete, mechanics, meta, update};
+use super::{Registry, create, delete, mechanics, meta, scale, update};
 use crate::{
     namespaces::rules,
     store::{Action, Draft, Expect, Guard, Object, Refusal, Write, WriteError},
@@ -30,15 +30,16 @@ impl Registry {
     ) -> ApiResult<Written> {
         let mut object = mechanics::decode(&self.kind, payload, options, cx)?;
         create::stamp(&self.kind, namespace, &mut object, &uuid::Uuid::new_v4().to_string(), Timestamp::now())?;
-        self.insert(cx, namespace, object, options, false).await
+        self.insert(cx, namespace, object, None, options, false).await
     }
 
-    /// Stores a stamped object; `tracked`: its `managedFields` are right already.
+    /// Stores a stamped object that was sent to `sub`; `tracked`: its `managedFields` are right already.
     async fn insert(
         &self,
         cx: &Context,
         namespace: Option<&str>,
         object: Value,
+        sub: Option<&str>,
         options: &WriteOptions,
         tracked: bool,
     ) -> ApiResult<Written> {
@@ -48,17 +49,24 @@ impl Registry {
             let guard = self.live_namespace(namespace, meta::text(&object, "name"))?;
             mechanics::complete(&self.kind, &mut object)?;
             if !tracked {
-                mechanics::track(&self.kind, None, &mut object, None, options)?;
+                mechanics::track(&self.kind, None, &mut object, sub, options)?;
             }
-            self.kind.hooks.admit(cx, &mut object, None, None)?;
+            self.kind.hooks.admit(cx, &mut object, None, sub)?;
             self.valid(&object, None)?;
+            let warnings = self.kind.hooks.warnings(&object, None, sub);
             let draft = self.sized(&object)?;
             let key = Key::new(namespace.unwrap_or_default(), meta::text(&object, "name"));
             match self.put(&key, Expect::Absent, guard, draft, options.dry_run).await {
-                Ok(json) => return Ok(Written::created(self.shown(&json))),
+                Ok(json) => {
+                    warnings.into_iter().for_each(|warning| cx.warn(warning));
+                    return Ok(Written::created(self.shown(&json)));
+                }
                 // Another name, or another look at the namespace.
                 Err(WriteError::Refused(Refusal::Exists)) if generated && attempt < ATTEMPTS => {}
                 Err(WriteError::Refused(Refusal::Guarded)) => {}
+                Err(WriteError::Refused(Refusal::Exists)) if !meta::text(&object, "generateName").is_empty() => {
+                    return Err(create::not_unique(self.failed(&key, Refusal::Exists.into())));
+                }
                 Err(error) => return Err(self.failed(&key, error)),
             }
         }
@@ -73,11 +81,12 @@ impl Registry {
         payload: &Payload,
         options: &WriteOptions,
     ) -> ApiResult<Written> {
-        let sent = mechanics::decode(&self.kind, payload, options, cx)?;
+        let mut sent = mechanics::decode(&self.kind, payload, options, cx)?;
+        update::aimed(&self.kind, key, &mut sent)?;
         for _ in 0..ATTEMPTS {
             let live = match self.find(key) {
-                Err(_) if self.kind.update_creates && sub.is_none() => {
-                    return self.create_by_update(cx, key, sent, options).await;
+                Err(_) if self.kind.update_creates => {
+                    return self.create_by_update(cx, key, sent, sub, options).await;
                 }
                 live => live?,
             };
@@ -85,9 +94,7 @@ impl Registry {
             let mut sent = sent.clone();
             let insists = !meta::text(&sent, "resourceVersion").is_empty();
             update::addressed(&self.kind, key, &before, &mut sent)?;
-            let mut new = update::merge(&self.kind, &before, sent, sub);
-            mechanics::complete(&self.kind, &mut new)?;
-            mechanics::track(&self.kind, Some(&before), &mut new, sub, options)?;
+            let new = self.composed(&before, sent, sub, Some(options))?;
             match self.replace(cx, key, &live, &before, new, sub, options.dry_run).await {
                 Err(WriteError::Refused(Refusal::Changed | Refusal::Missing)) if !insists => {}
                 result => return self.answer(key, result),
@@ -108,8 +115,8 @@ impl Registry {
         let patch = mechanics::Patch::parse(&self.kind, how, payload, options, cx)?;
         for _ in 0..ATTEMPTS {
             let live = match self.find(key) {
-                Err(_) if how == PatchKind::Apply && sub.is_none() => {
-                    return self.apply_new(cx, key, &patch, options).await;
+                Err(_) if how == PatchKind::Apply && (sub.is_none() || self.kind.update_creates) => {
+                    return self.apply_new(cx, key, &patch, sub, options).await;
                 }
                 live => live?,
             };
@@ -118,11 +125,7 @@ impl Registry {
             // A patch that does not speak of the version leaves it as it is; one that does is as good as an update.
             let insists = patch.names_version();
             update::addressed(&self.kind, key, &before, &mut sent)?;
-            let mut new = update::merge(&self.kind, &before, sent, sub);
-            mechanics::complete(&self.kind, &mut new)?;
-            if !patch.tracks() {
-                mechanics::track(&self.kind, Some(&before), &mut new, sub, options)?;
-            }
+            let new = self.composed(&before, sent, sub, Some(options).filter(|_| !patch.tracks()))?;
             match self.replace(cx, key, &live, &before, new, sub, options.dry_run).await {
                 Err(WriteError::Refused(Refusal::Changed | Refusal::Missing)) if !insists => {}
                 result => return self.answer(key, result),
@@ -131,12 +134,37 @@ impl Registry {
         Err(update::stale(&self.kind, &key.name))
     }
 
+    /// What `before` becomes when `sent` is written to `sub`; `track`: whose write it is, where `managedFields` do not say so yet.
+    fn composed(
+        &self,
+        before: &Value,
+        mut sent: Value,
+        sub: Option<&str>,
+        track: Option<&WriteOptions>,
+    ) -> ApiResult<Value> {
+        if sub.is_some_and(|sub| sub != "status") {
+            sent = update::merge(&self.kind, before, sent, sub);
+        }
+        mechanics::complete(&self.kind, &mut sent)?;
+        update::kept(&mut sent, before);
+        if let Some(options) = track {
+            // Of what was sent, not of what comes of it: who sends a label to a custom resource's status owns that label.
+            mechanics::track(&self.kind, Some(before), &mut sent, sub, options)?;
+        }
+        let mut new = update::merge(&self.kind, before, sent, sub);
+        if sub.is_some() {
+            mechanics::complete(&self.kind, &mut new)?;
+        }
+        Ok(new)
+    }
+
     /// An update of what does not exist, of a kind that is created by it.
     async fn create_by_update(
         &self,
         cx: &Context,
         key: &Key,
         mut object: Value,
+        sub: Option<&str>,
         options: &WriteOptions,
     ) -> ApiResult<Written> {
         let wanted = meta::text(&object, "uid");
@@ -146,7 +174,7 @@ impl Registry {
         }
         meta::set(&mut object, "resourceVersion", None);
         self.stamp_for(key, &mut object)?;
-        self.insert(cx, key.namespace_or_none(), object, options, false).await
+        self.insert(cx, key.namespace_or_none(), object, sub, options, false).await
     }
 
     /// Stamps a new object whose name is in the path.
@@ -172,12 +200,13 @@ impl Registry {
         cx: &Context,
         key: &Key,
         patch: &mechanics::Patch,
+        sub: Option<&str>,
         options: &WriteOptions,
     ) -> ApiResult<Written> {
-        let mut object = patch.to(&self.kind, None, None, options, cx)?;
+        let mut object = patch.to(&self.kind, None, sub, options, cx)?;
         meta::set(&mut object, "resourceVersion", None);
         self.stamp_for(key, &mut object)?;
-        self.insert(cx, key.namespace_or_none(), object, options, true).await
+        self.insert(cx, key.namespace_or_none(), object, sub, options, true).await
     }
 
     /// Writes `new` over `live`; with nothing changed writes nothing, and with nothing holding it any more deletes it.
@@ -194,9 +223,13 @@ impl Registry {
     ) -> Result<ApiResult<Bytes>, WriteError> {
         let mut decide = || -> ApiResult<Option<Draft>> {
             self.kind.hooks.admit(cx, &mut new, Some(before), sub)?;
-            update::count_generation(&self.kind, before, &mut new);
+            update::count_generation(&self.kind, before, &mut new, sub);
             self.valid(&new, Some(before))?;
-            if update::unchanged(before, &new) { Ok(None) } else { self.sized(&new).map(Some) }
+            let warnings = self.kind.hooks.warnings(&new, Some(before), sub);
+            warnings.into_iter().for_each(|warning| cx.warn(warning));
+            // Through a Scale, even a lost time counts.
+            let unchanged = if sub == Some("scale") { *before == new } else { update::unchanged(before, &new) };
+            if unchanged { Ok(None) } else { self.sized(&new).map(Some) }
         };
         let draft = match decide() {
             Ok(Some(draft)) => draft,
@@ -289,6 +322,7 @@ impl Registry {
             causes.extend(meta::validate_update(new, old));
         }
         causes.extend(mechanics::validate(&self.kind, new, old)?);
+        causes.extend(scale::causes(&self.kind, new));
         causes.extend(self.kind.hooks.validate(new, old));
         if causes.is_empty() {
             return Ok(());

@@ -15,7 +15,7 @@ use super::{
 /// How many unknown fields are told.
 const MAX_TOLD: usize = 100;
 
-/// Shapes `value`, which is at `path`; appends the paths of what was unknown. What is applied keeps its zeros and its empty
+/// Shapes `value`, which is at `path`; appends the paths of what was unknown. What is applied keeps its zeros, `null`s and empty
 /// lists and maps (`as_sent`): who applies them owns them.
 pub(crate) fn prune(
     nodes: &[Node],
@@ -66,7 +66,7 @@ fn prune_fields(
             }
         };
         let field = &nodes[id as usize];
-        if value.is_null() && !field.nullable
+        if value.is_null() && !field.nullable && !(as_sent && field.typed)
             || !as_sent && field.typed && (empty(field, value) || field.zero_absent && zero(value))
         {
             return false;

@@ -361,7 +361,7 @@ fn the_deepest_bodies_fit_on_a_small_stack() {
             force: false,
             subresource: String::new(),
             api_version: "x/v1".into(),
-            status_apart: false,
+            resets: &[],
             blank: Value::Null,
             now: "2026-11-20T09:00:00Z".parse().unwrap(),
         };

@@ -35,6 +35,8 @@ pub(in crate::builtin) fn service(new: &Value, old: Option<&Value>) -> Vec<Cause
         if !address.is_empty() {
             causes.push(field::forbidden(spec.child("clusterIPs"), "may not be set when `type` is 'ExternalName'"));
         }
+    } else if !address.is_empty() && list(new, "/spec/clusterIPs").is_empty() {
+        causes.push(field::required(spec.child("clusterIPs"), ""));
     } else if !address.is_empty() && !headless && address.parse::<std::net::IpAddr>().is_err() {
         let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
         causes.push(field::invalid(spec.child("clusterIP"), &json!(address), why));
@@ -44,9 +46,10 @@ pub(in crate::builtin) fn service(new: &Value, old: Option<&Value>) -> Vec<Cause
     }
     let before = old.map(|old| text(old, "/spec/clusterIP")).unwrap_or_default();
     let stays = old.is_some_and(|old| text(old, "/spec/type") != "ExternalName") && kind != "ExternalName";
-    if stays && !before.is_empty() && before != address {
+    // A Service without any address is one whose address is not assigned here; it does not become headless.
+    if stays && before != address && (!before.is_empty() || headless) {
         let path = spec.child("clusterIPs").index(0);
-        causes.push(field::invalid(path, &json!(address), "may not change once set"));
+        causes.push(field::invalid(path, &new["spec"]["clusterIPs"], "may not change once set"));
     }
     causes
 }

@@ -195,7 +195,8 @@ fn services_have_usable_ports() {
     let port = json!({"port": 80, "protocol": "TCP", "targetPort": 80});
     assert_eq!(valid(json!({"type": "ClusterIP", "ports": [port]})), [""; 0]);
     assert_eq!(valid(json!({"type": "ClusterIP"})), ["spec.ports: Required value"]);
-    assert_eq!(valid(json!({"type": "ClusterIP", "clusterIP": "None"})), [""; 0]);
+    assert_eq!(valid(json!({"type": "ClusterIP", "clusterIP": "None", "clusterIPs": ["None"]})), [""; 0]);
+    assert_eq!(valid(json!({"type": "ClusterIP", "clusterIP": "None"})), ["spec.clusterIPs: Required value"]);
     assert_eq!(valid(json!({"type": "ExternalName"})), ["spec.externalName: Required value"]);
     let twice = valid(json!({"type": "ClusterIP", "ports": [port, port]}));
     assert!(twice.contains(&"spec.ports[0].name: Required value".to_string()), "{twice:?}");
@@ -205,10 +206,12 @@ fn services_have_usable_ports() {
         ["spec.ports[0].targetPort: Invalid value: \"too-long-for-a-port\": must be no more than 15 characters"]
     );
     let old = of(json!({"type": "ClusterIP", "clusterIP": "10.0.0.1", "ports": [port]}));
+    let old = with(old, "/spec/clusterIPs", json!(["10.0.0.1"]));
     let moved = with(old.clone(), "/spec/clusterIP", json!("10.0.0.2"));
+    let moved = with(moved, "/spec/clusterIPs", json!(["10.0.0.2"]));
     assert_eq!(
         told(service(&moved, Some(&old))),
-        ["spec.clusterIPs[0]: Invalid value: \"10.0.0.2\": may not change once set"]
+        ["spec.clusterIPs[0]: Invalid value: [\"10.0.0.2\"]: may not change once set"]
     );
 }
 
