@@ -41,6 +41,8 @@ pub struct ApiError {
     pub message: String,
     /// `status.details`: group, plural (`kind` on the wire) and name of the object, where known.
     pub details: Option<Box<Details>>,
+    /// What the client is warned of beside, as headers.
+    pub warnings: Vec<String>,
 }
 
 /// `status.details`.
@@ -63,7 +65,7 @@ pub struct Details {
 impl ApiError {
     /// An error without details.
     pub fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code: code.as_u16(), reason, message: message.into(), details: None }
+        Self { code: code.as_u16(), reason, message: message.into(), details: None, warnings: Vec::new() }
     }
 
     /// Adds details.

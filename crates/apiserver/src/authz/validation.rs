@@ -17,7 +17,8 @@ pub fn default_fields(plural: &str, object: &mut Value) {
         fields.entry("rules").or_insert(Value::Null);
         return;
     }
-    if let Some(reference) = fields.entry("roleRef").or_insert_with(|| json!({})).as_object_mut() {
+    if let Some(reference) = fields.entry("roleRef").or_insert_with(|| json!({"kind": "", "name": ""})).as_object_mut()
+    {
         fill(reference);
     }
     for subject in object.get_mut("subjects").and_then(Value::as_array_mut).into_iter().flatten() {

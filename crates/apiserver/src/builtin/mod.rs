@@ -66,7 +66,12 @@ pub fn schema(name: &str) -> Result<Arc<Schema>, SchemaError> {
         return Ok(schema.clone());
     }
     let root = shared().get(name).ok_or_else(|| SchemaError::UnknownReference(name.to_string()))?;
-    let schema = Schema::compile(root, shared())?;
+    let mut root = root.clone();
+    if matches!(name, "io.k8s.api.rbac.v1.Role" | "io.k8s.api.rbac.v1.ClusterRole") {
+        // That there are none is shown.
+        root["properties"]["rules"]["nullable"] = true.into();
+    }
+    let schema = Schema::compile(&root, shared())?;
     compiled.insert(name.to_string(), schema.clone());
     Ok(schema)
 }

@@ -5,7 +5,7 @@
 mod directive;
 mod strategic;
 
-use json_patch::{PatchErrorKind, PatchOperation};
+use json_patch::{AddOperation, PatchErrorKind, PatchOperation};
 use roadstead_kubewire::{ApiError, ApiResult};
 use serde_json::Value;
 
@@ -38,13 +38,24 @@ pub fn json(document: &Value, patch: &Value) -> ApiResult<Value> {
         if deep(&result, operation) {
             return Err(ApiError::too_large("the JSON patch nests the object too deep"));
         }
-        let step = std::slice::from_ref(operation);
+        let adds = or_add(&result, operation);
+        let step = std::slice::from_ref(adds.as_ref().unwrap_or(operation));
         json_patch::patch(&mut result, step).map_err(|error| refused(operation, &error.kind))?;
         if grown(&result, operation) {
             return Err(ApiError::too_large("the JSON patch makes the object too large"));
         }
     }
     Ok(result)
+}
+
+/// The addition that a replacement of an absent field of an object is: kube-apiserver takes it for one, against RFC 6902, and clients
+/// rely on it.
+fn or_add(document: &Value, operation: &PatchOperation) -> Option<PatchOperation> {
+    let PatchOperation::Replace(replace) = operation else { return None };
+    let (parent, name) = replace.path.split_back()?;
+    let fields = document.pointer(parent.as_str())?.as_object()?;
+    let absent = !fields.contains_key(name.decoded().as_ref());
+    absent.then(|| PatchOperation::Add(AddOperation { path: replace.path.clone(), value: replace.value.clone() }))
 }
 
 /// Whether an operation would nest the document deeper than a body may be. Copies of a part into itself double its depth, and

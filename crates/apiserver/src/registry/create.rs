@@ -23,12 +23,17 @@ pub fn stamp(kind: &Kind, namespace: Option<&str>, object: &mut Value, uid: &str
     if kind.counts_generation {
         meta::set(object, "generation", Some(1.into()));
     }
+    without_status(kind, object);
+    Ok(())
+}
+
+/// Takes off the status, where it is a subresource: nothing is created with one.
+pub fn without_status(kind: &Kind, object: &mut Value) {
     if kind.has_status()
         && let Some(object) = object.as_object_mut()
     {
         object.shift_remove("status");
     }
-    Ok(())
 }
 
 /// Gives the object a name where it has none but `generateName`. Returns whether it did.

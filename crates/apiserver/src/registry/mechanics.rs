@@ -127,6 +127,9 @@ impl Patch {
         if meta::meta(&body).is_some_and(|meta| meta.get("managedFields").is_some_and(|fields| !fields.is_null())) {
             return Err(ApiError::bad_request("metadata.managedFields must be nil"));
         }
+        if let Some(why) = kind.schema()?.misfit(&body) {
+            return Err(ApiError::bad_request(format!("failed to create typed patch object: {why}")));
+        }
         Ok(Self { how, body })
     }
 

@@ -51,16 +51,19 @@ impl Registry {
             if !tracked {
                 mechanics::track(&self.kind, None, &mut object, sub, options)?;
             }
+            if sub.is_some() {
+                create::without_status(&self.kind, &mut object);
+                mechanics::complete(&self.kind, &mut object)?;
+            }
             self.kind.hooks.admit(cx, &mut object, None, sub)?;
             self.valid(&object, None)?;
-            let warnings = self.kind.hooks.warnings(&object, None, sub);
+            if attempt == 1 {
+                self.kind.hooks.warnings(&object, None, sub).into_iter().for_each(|warning| cx.warn(warning));
+            }
             let draft = self.sized(&object)?;
             let key = Key::new(namespace.unwrap_or_default(), meta::text(&object, "name"));
             match self.put(&key, Expect::Absent, guard, draft, options.dry_run).await {
-                Ok(json) => {
-                    warnings.into_iter().for_each(|warning| cx.warn(warning));
-                    return Ok(Written::created(self.shown(&json)));
-                }
+                Ok(json) => return Ok(Written::created(self.shown(&json))),
                 // Another name, or another look at the namespace.
                 Err(WriteError::Refused(Refusal::Exists)) if generated && attempt < ATTEMPTS => {}
                 Err(WriteError::Refused(Refusal::Guarded)) => {}
@@ -173,7 +176,12 @@ impl Registry {
             return Err(ApiError::conflict(&self.kind.info.group, &self.kind.info.plural, &key.name, &why));
         }
         meta::set(&mut object, "resourceVersion", None);
+        let status = object.get("status").cloned().filter(|_| sub.is_some());
         self.stamp_for(key, &mut object)?;
+        if let Some(status) = status {
+            // It is not stored, but counts as its sender's.
+            object["status"] = status;
+        }
         self.insert(cx, key.namespace_or_none(), object, sub, options, false).await
     }
 

@@ -170,6 +170,7 @@ fn frame(
                 reason,
                 message: status.message,
                 details: None,
+                warnings: Vec::new(),
             }));
         }
         Err(_) => return Some(WatchEvent::error(&ApiError::unavailable("the control plane's watch broke off", 1))),

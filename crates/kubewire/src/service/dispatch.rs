@@ -57,15 +57,21 @@ impl Inner {
         let in_flight = self.in_flight.try_acquire().map_err(|_| too_many())?;
         let cx = Context::new(caller.user.clone(), request_id);
         let ask = Ask { inner: self, parts, query, target, resource, cx, caller };
-        let mut response = match verb {
-            Verb::Watch => ask.watch(recorder).await?,
-            Verb::List => ask.list().await?,
-            Verb::Get => ask.get().await?,
-            _ => ask.write(verb, body, recorder).await?,
+        let answer = match verb {
+            Verb::Watch => ask.watch(recorder).await,
+            Verb::List => ask.list().await,
+            Verb::Get => ask.get().await,
+            _ => ask.write(verb, body, recorder).await,
         };
         drop(in_flight);
-        respond::warnings(&mut response, &ask.cx);
-        Ok(response)
+        let warnings = ask.cx.take_warnings();
+        match answer {
+            Ok(mut response) => {
+                respond::warnings(&mut response, warnings);
+                Ok(response)
+            }
+            Err(error) => Err(ApiError { warnings, ..error }),
+        }
     }
 }
 

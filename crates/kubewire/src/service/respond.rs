@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, Version, header, request::Parts};
 use serde_json::Value;
 
-use crate::{body::Body, error::ApiError, query::Query, resource::Context};
+use crate::{body::Body, error::ApiError, query::Query};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Warnings together may take this many bytes, and then each only the second many: headers have limits on the way.
@@ -30,6 +30,7 @@ pub(super) fn error(error: &ApiError, version: Version) -> Response<Body> {
     if let Some(seconds) = error.details.as_ref().and_then(|details| details.retry_after_seconds) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    warnings(&mut response, error.warnings.clone());
     let gave_up = matches!(code, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
     if gave_up && version < Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -37,9 +38,8 @@ pub(super) fn error(error: &ApiError, version: Version) -> Response<Body> {
     response
 }
 
-/// Adds the warnings of `cx` as headers (RFC 7234, code 299).
-pub(super) fn warnings(response: &mut Response<Body>, cx: &Context) {
-    let warnings = cx.take_warnings();
+/// Adds warnings as headers (RFC 7234, code 299).
+pub(super) fn warnings(response: &mut Response<Body>, warnings: Vec<String>) {
     let cut = if warnings.iter().map(String::len).sum::<usize>() > WARNINGS.0 { WARNINGS.1 } else { WARNINGS.0 };
     let mut left = WARNINGS.0;
     for warning in warnings {
@@ -99,20 +99,14 @@ pub(super) fn own(response: Response<Bytes>) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::User;
 
     #[test]
     fn warnings_are_quoted_and_bounded() {
-        let cx = Context::new(User::default(), "id");
-        cx.warn("a \"quoted\"\nword");
         let mut response = document(&Value::Null);
-        warnings(&mut response, &cx);
+        warnings(&mut response, vec!["a \"quoted\"\nword".into()]);
         assert_eq!(response.headers()[header::WARNING], r#"299 - "a \"quoted\"word""#);
-        for _ in 0..100 {
-            cx.warn("x".repeat(1000));
-        }
         let mut response = document(&Value::Null);
-        warnings(&mut response, &cx);
+        warnings(&mut response, vec!["x".repeat(1000); 100]);
         let total: usize = response.headers().get_all(header::WARNING).iter().map(HeaderValue::len).sum();
         assert!(total < 2 * WARNINGS.0, "{total}");
     }
