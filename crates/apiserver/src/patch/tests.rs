@@ -27,7 +27,7 @@ fn json_patches_that_do_not_apply_are_refused() {
         (json!([{"op": "add", "path": "a", "value": 1}]), 400, "operation 0"),
         (json!([{"op": "test", "path": "/a/b/0", "value": 2}]), 422, "test failed: /a/b/0"),
         (json!([{"op": "remove", "path": "/x"}]), 422, "doc is missing path: /x"),
-        (json!([{"op": "replace", "path": "/a/c", "value": 1}]), 422, "doc is missing path: /a/c"),
+        (json!([{"op": "replace", "path": "/x/c", "value": 1}]), 422, "doc is missing path: /x/c"),
         (json!([{"op": "add", "path": "/a/b/9", "value": 1}]), 422, "doc is missing path"),
         (json!([{"op": "add", "path": "/x/y", "value": 1}]), 422, "doc is missing path"),
         (json!([{"op": "copy", "from": "/x", "path": "/y"}]), 422, "nothing at the path"),
@@ -39,6 +39,8 @@ fn json_patches_that_do_not_apply_are_refused() {
     }
     let escaped = json!([{"op": "replace", "path": "/~0x~1y", "value": 1}]);
     assert_eq!(json(&document, &escaped).unwrap()["~x/y"], 1);
+    let absent = json!([{"op": "replace", "path": "/a/c", "value": 1}]);
+    assert_eq!(json(&document, &absent).unwrap()["a"]["c"], 1, "a field that is absent is added");
 }
 
 #[test]
