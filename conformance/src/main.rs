@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     process::ExitCode,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Result, bail};
@@ -22,6 +22,9 @@ use roadstead_conformance::{
     shrink::shrink,
     side::{Embedded, Side},
 };
+
+/// How long making one sequence short may take; what is left by then is told.
+const SHRINKING: Duration = Duration::from_secs(60);
 
 /// Sends the same random operations to a real kube-apiserver and to the embedded one, and compares the answers.
 #[derive(Parser)]
@@ -161,11 +164,18 @@ impl Work {
     async fn tell(&mut self, title: &str, origin: &str, steps: &[Step]) -> Result<()> {
         let operations = steps.iter().map(|step| step.operation.clone()).collect();
         let mut broken = None;
-        let short = shrink(operations, async |candidate: &[Operation]| match self.play(candidate).await {
-            Ok(steps) => failed(&steps).as_deref() == Some(title),
-            Err(error) => {
-                broken = Some(error);
-                false
+        eprintln!("{title} ({origin}); making it short");
+        let until = Instant::now() + SHRINKING;
+        let short = shrink(operations, async |candidate: &[Operation]| {
+            if Instant::now() > until {
+                return false;
+            }
+            match self.play(candidate).await {
+                Ok(steps) => failed(&steps).as_deref() == Some(title),
+                Err(error) => {
+                    broken = Some(error);
+                    false
+                }
             }
         })
         .await;
