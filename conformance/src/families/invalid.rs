@@ -53,7 +53,9 @@ fn with(plural: &str, pointer: &str, value: Value, random: &mut Random) -> Opera
         if let Some(status) = pointer.starts_with("/status").then(|| subject.path() + "/status") {
             return Operation::update(status, object);
         }
-        object["metadata"]["resourceVersion"] = format!("${{rv:{}}}", subject.key()).into();
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.insert("resourceVersion".into(), format!("${{rv:{}}}", subject.key()).into());
+        }
         return Operation::update(subject.path(), object);
     }
     if random.chance(15) {
