@@ -4,7 +4,7 @@ use super::Subject;
 use crate::{operation::Operation, random::Random};
 
 pub(super) const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
-const PARTIAL: &str = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json";
+pub(super) const PARTIAL: &str = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json";
 const PARTIAL_LIST: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json";
 
 /// The next operations.
@@ -16,9 +16,22 @@ pub fn make(random: &mut Random) -> Vec<Operation> {
         4..6 => vec![Operation::get(subject.collection()).with(labels(random))],
         6 => vec![Operation::get(subject.collection()).with(&fields(random))],
         7 => vec![Operation::get(subject.collection()).with(version(random))],
-        8 => vec![Operation::get(subject.collection()).accepting(random.word(&[TABLE, PARTIAL_LIST]))],
-        _ => vec![Operation::get(subject.path()).accepting(random.word(&[TABLE, PARTIAL]))],
+        8 => {
+            let with = random.word(&["", "", "limit=1", "labelSelector=app%3Dweb", "resourceVersion=0"]);
+            let list = Operation::get(subject.collection()).accepting(random.word(&[TABLE, PARTIAL_LIST]));
+            vec![list.with(with).with(included(random))]
+        }
+        _ => {
+            let with = random.word(&["", "", "resourceVersion=0", "resourceVersion=x", "resourceVersion=${list}"]);
+            let get = Operation::get(subject.path()).accepting(random.word(&[TABLE, PARTIAL]));
+            vec![get.with(with).with(included(random))]
+        }
     }
+}
+
+/// What the rows of a Table carry.
+fn included(random: &mut Random) -> &'static str {
+    random.word(&["", "", "includeObject=None", "includeObject=Object", "includeObject=Metadata", "includeObject=Odd"])
 }
 
 /// A page, and the one after it.

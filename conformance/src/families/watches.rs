@@ -2,7 +2,11 @@
 
 use serde_json::json;
 
-use super::{Subject, lists::TABLE, patches};
+use super::{
+    Subject,
+    lists::{PARTIAL, TABLE},
+    patches,
+};
 use crate::{
     kinds::kind,
     operation::{Mode, Operation},
@@ -11,7 +15,16 @@ use crate::{
 
 /// The next operations: some writes, then what a watch tells of them.
 pub fn make(random: &mut Random) -> Vec<Operation> {
-    let subject = Subject { namespace: "ns0", ..Subject::of(kind(random.word(&["configmaps", "widgets"])), random) };
+    let plural = random.weighted(&[
+        (4, "configmaps"),
+        (6, "widgets"),
+        (1, "secrets"),
+        (1, "serviceaccounts"),
+        (1, "services"),
+        (1, "deployments"),
+        (1, "roles"),
+    ]);
+    let subject = Subject { namespace: "ns0", ..Subject::of(kind(plural), random) };
     let mut operations = vec![Operation::get(subject.collection())];
     for _ in 0..random.below(6) {
         let subject = Subject { namespace: "ns0", ..Subject::of(subject.kind, random) };
@@ -44,8 +57,8 @@ pub fn make(random: &mut Random) -> Vec<Operation> {
         operations.push(Operation::get(subject.collection()));
     }
     let app = if parameters.contains("app!%3Dweb") { "end" } else { "web" };
-    let last = json!({"apiVersion": subject.kind.api_version, "kind": subject.kind.kind,
-        "metadata": {"name": "end", "labels": {"app": app}}});
+    let mut last = subject.kind.object(random, "end");
+    last["metadata"]["labels"] = json!({"app": app});
     let watch = Operation::get(subject.collection()).with("watch=true").with(parameters);
     // Where the selector hides the last object, the stream's own end is waited for.
     let watch = if parameters.contains("metadata.name") {
@@ -53,7 +66,11 @@ pub fn make(random: &mut Random) -> Vec<Operation> {
     } else {
         watch.with("timeoutSeconds=20").json(last)
     };
-    let watch = if random.chance(20) { watch.accepting(TABLE) } else { watch };
+    let watch = match random.below(10) {
+        0..2 => watch.accepting(TABLE),
+        2 => watch.accepting(PARTIAL),
+        _ => watch,
+    };
     operations.push(Operation { mode: Mode::Stream, ..watch });
     operations
 }

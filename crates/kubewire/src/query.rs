@@ -93,6 +93,11 @@ impl Query {
         }
     }
 
+    /// `resourceVersion`; none is 0. Errors: 400 for what is no version.
+    pub fn version(&self) -> ApiResult<u64> {
+        version(self.text("resourceVersion"))
+    }
+
     fn version_match(&self) -> VersionMatch {
         match self.text("resourceVersionMatch") {
             "Exact" => VersionMatch::Exact,
@@ -117,6 +122,21 @@ pub(crate) fn dry_run<'a>(values: impl IntoIterator<Item = &'a str>) -> ApiResul
         }
     }
     Ok(dry)
+}
+
+/// A resourceVersion as sent; empty is 0.
+///
+/// # Errors
+/// 400 for anything but a number.
+pub fn version(text: &str) -> ApiResult<u64> {
+    if text.is_empty() {
+        return Ok(0);
+    }
+    text.parse().map_err(|_| {
+        let text: String = text.chars().take(64).collect();
+        let why = format!("Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax");
+        ApiError::bad_request(format!("resourceVersion: {why}"))
+    })
 }
 
 fn bad_value(name: &str, value: &str, expected: &str) -> ApiError {
@@ -359,6 +379,13 @@ mod tests {
             ("sendInitialEvents=true", 422),
         ] {
             assert_eq!(code(ListOptions::parse(&query(text))), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn versions_are_numbers() {
+        for (text, wanted) in [("", Ok(0)), ("7", Ok(7)), ("x", Err(400)), ("-1", Err(400)), ("7.0", Err(400))] {
+            assert_eq!(version(text).map_err(|error| error.code), wanted, "{text}");
         }
     }
 

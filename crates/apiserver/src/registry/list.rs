@@ -12,6 +12,7 @@ use roadstead_kubewire::{
     ApiError, ApiResult, Key, List, ListOptions,
     error::{Cause, Details},
     options::VersionMatch,
+    query,
 };
 
 use super::{Registry, select::Selection};
@@ -43,17 +44,6 @@ impl Continue {
     }
 }
 
-/// A resourceVersion as sent; empty is 0.
-///
-/// # Errors
-/// 400 for anything but a number.
-pub fn parse_version(text: &str) -> ApiResult<u64> {
-    if text.is_empty() {
-        return Ok(0);
-    }
-    text.parse().map_err(|_| ApiError::bad_request(format!("Invalid value for resourceVersion: {text:?}")))
-}
-
 pub(super) async fn list(registry: &Registry, namespace: Option<&str>, options: &ListOptions) -> ApiResult<List> {
     let selection = Selection::new(&registry.kind.info, namespace, &options.labels, &options.fields)?;
     let (table, version, after) = match &options.continue_token {
@@ -77,7 +67,7 @@ pub(super) async fn list(registry: &Registry, namespace: Option<&str>, options: 
 
 async fn first_page(registry: &Registry, options: &ListOptions) -> ApiResult<(Table, u64)> {
     let (store, resource) = (&registry.store, &registry.kind.resource);
-    let asked = parse_version(&options.resource_version)?;
+    let asked = query::version(&options.resource_version)?;
     let exact = match options.version_match {
         VersionMatch::Exact => true,
         // Of old, the first page of a version is of that version.

@@ -8,12 +8,12 @@ use std::{collections::VecDeque, ops::Bound, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use roadstead_kubewire::{
-    ApiError, ApiResult, EventKind, Key, WatchEvent, WatchOptions, WatchStream, options::VersionMatch,
+    ApiError, ApiResult, EventKind, Key, WatchEvent, WatchOptions, WatchStream, options::VersionMatch, query,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Registry, list::parse_version, select::Selection};
+use super::{Registry, select::Selection};
 use crate::store::{Change, Cursor, Object, Store, Table};
 
 /// Events that are prepared at once.
@@ -47,7 +47,7 @@ pub(super) fn watch(
     options: &WatchOptions,
 ) -> ApiResult<WatchStream> {
     let selection = Selection::new(&registry.kind.info, namespace, &options.labels, &options.fields)?;
-    let asked = parse_version(&options.resource_version)?;
+    let asked = query::version(&options.resource_version)?;
     if options.send_initial_events.is_some() && options.version_match != VersionMatch::NotOlderThan {
         return Err(ApiError::bad_request("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
     }

@@ -119,24 +119,25 @@ impl Ask<'_> {
 
     async fn get(&self) -> ApiResult<Response<Body>> {
         let key = self.key();
-        let json = match &self.target.subresource {
-            Some(sub) => {
-                let own = self
-                    .inner
-                    .in_time(async { self.resource.connect(&self.cx, &key, sub, self.parts).await.transpose() });
-                if let Some(response) = own.await? {
-                    return Ok(respond::own(response));
-                }
-                let view = self.view()?;
-                let json = self.inner.in_time(self.resource.get_subresource(&self.cx, &key, sub)).await?;
-                return Ok(respond::json(StatusCode::OK, view.object(json).into()));
+        let sub = self.target.subresource.as_deref();
+        if let Some(sub) = sub {
+            let own =
+                self.inner.in_time(async { self.resource.connect(&self.cx, &key, sub, self.parts).await.transpose() });
+            if let Some(response) = own.await? {
+                return Ok(respond::own(response));
             }
-            None => {
-                let view = self.view()?;
-                view.object(self.inner.in_time(self.resource.get(&self.cx, &key)).await?)
-            }
+        }
+        let view = match self.view() {
+            Err(error) if error.code == StatusCode::NOT_ACCEPTABLE.as_u16() => return Err(error),
+            // Anything else that is wrong with it matters once there is an object to show.
+            view => view,
         };
-        Ok(respond::json(StatusCode::OK, json.into()))
+        self.query.version()?;
+        let json = match sub {
+            Some(sub) => self.inner.in_time(self.resource.get_subresource(&self.cx, &key, sub)).await?,
+            None => self.inner.in_time(self.resource.get(&self.cx, &key)).await?,
+        };
+        Ok(respond::json(StatusCode::OK, view?.object(json).into()))
     }
 
     async fn list(&self) -> ApiResult<Response<Body>> {
