@@ -1,4 +1,4 @@
-//! Names that several rooms must agree on: groups, annotations, labels.
+//! Names that several rooms must agree on: groups, annotations, labels, and where a hub tells its address.
 
 /// Group of the kinds that users write.
 pub const GROUP: &str = "roadstead.dev";
@@ -6,6 +6,13 @@ pub const GROUP: &str = "roadstead.dev";
 pub const LOG_GROUP: &str = "log.roadstead.dev";
 /// Version of both.
 pub const VERSION: &str = "v1alpha1";
+
+/// System namespace of roles that are told no other.
+pub const SYSTEM_NAMESPACE: &str = "roadstead-system";
+/// Name of the ConfigMap there in which a hub tells where it is. Its data: `url`; `ca.crt` unless everybody trusts the certificate;
+/// `namespaces`, separated by commas, unless the hub serves all; `aggregate-ca.crt`, which an `APIService` must trust, where the hub
+/// made that certificate.
+pub const HUB_CONFIG: &str = "roadstead-hub";
 
 /// Label of a WebhookEvent: its endpoint's name.
 pub const LABEL_ENDPOINT: &str = "roadstead.dev/endpoint";

@@ -22,7 +22,7 @@ pub mod listener;
 pub mod log;
 pub mod metrics;
 pub mod providers;
-pub mod publish;
+mod publish;
 pub mod readiness;
 pub mod registry_api;
 pub mod source;

@@ -11,17 +11,12 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
+use roadstead_api::names::HUB_CONFIG;
 use roadstead_reconcile::{Backoff, Namespaces, patch};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::readiness::Readiness;
-
-/// System namespace of roles that are told no other.
-pub const SYSTEM_NAMESPACE: &str = "roadstead-system";
-/// Name of the ConfigMap. Its data: `url`; `ca.crt` unless everybody trusts the certificate; `namespaces`, separated by commas,
-/// unless the hub serves all; `aggregate-ca.crt`, which an `APIService` must trust, where the hub made that certificate.
-pub const HUB_CONFIG: &str = "roadstead-hub";
 
 /// Who owns the fields.
 const MANAGER: &str = "roadstead-hub";

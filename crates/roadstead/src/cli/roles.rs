@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use kube::{Client, Config, config::KubeConfigOptions};
-use roadstead_hub::publish::SYSTEM_NAMESPACE;
+use roadstead_api::names::SYSTEM_NAMESPACE;
 use roadstead_reconcile::Namespaces;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{

@@ -22,12 +22,12 @@ use std::{
 use anyhow::{Context, Result};
 use prometheus_client::registry::Registry;
 use roadstead_agent::{Agent, Ground, HubAccess, Pattern};
+use roadstead_api::names::SYSTEM_NAMESPACE;
 use roadstead_hub::{
     Hub,
     events::EventsResource,
     log::{self, LocalLog},
     metrics::on_commit,
-    publish::SYSTEM_NAMESPACE,
 };
 use roadstead_kubewire::server::Transport;
 use roadstead_reconcile::{Namespaces, targets::Cidr};

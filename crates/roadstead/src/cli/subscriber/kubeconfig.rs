@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, ResourceExt, api::ListParams};
-use roadstead_hub::publish::{HUB_CONFIG, SYSTEM_NAMESPACE};
+use roadstead_api::names::{HUB_CONFIG, SYSTEM_NAMESPACE};
 use serde_json::{Value, json};
 
 use crate::cli::failure::Failure;
