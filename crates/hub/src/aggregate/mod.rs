@@ -2,9 +2,9 @@
 //!
 //! An `APIService` for `v1alpha1.log.roadstead.dev` makes kube-apiserver pass requests of that group to a listener of the hub
 //! (Kubernetes documentation, "Configure the Aggregation Layer"). In: those requests, from the API server's front proxy, which proves
-//! itself with a client certificate and names the user in headers ([`front_proxy`]; who that proxy is, is read from the ConfigMap
+//! itself with a client certificate and names the user in headers (`front_proxy`; who that proxy is, is read from the ConfigMap
 //! `kube-system/extension-apiserver-authentication`, again whenever it changes). Whether the user may is asked of the API server
-//! ([`review`]). Out: the same resource that the gateway serves.
+//! (`review`). Out: the same resource that the gateway serves.
 //!
 //! Optional, and beside everything else: while the ConfigMap cannot be read this listener answers nobody, and the hub goes on.
 
@@ -28,10 +28,11 @@ use roadstead_kubewire::{
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::{
+    front_proxy::{FrontProxy, RequestHeaders},
+    review::SubjectAccess,
+};
 use crate::{events::EventsResource, log::Log};
-
-pub use front_proxy::{FrontProxy, FrontProxyError, RequestHeaders};
-pub use review::SubjectAccess;
 
 /// Namespace and name of the ConfigMap in which kube-apiserver says who its front proxy is.
 const SOURCE: (&str, &str) = ("kube-system", "extension-apiserver-authentication");

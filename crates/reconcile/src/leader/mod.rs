@@ -1,7 +1,7 @@
 //! One of several processes acts: leader election with a `Lease` (coordination.k8s.io/v1), as client-go's does it.
 //!
 //! In: a client, the Lease's name, and an identity that no other process has. Out: the work runs while this process leads, with a
-//! [`Lead`] in its hand that everything it does hangs on. What to do next is decided by [`plan`], which knows neither clock nor
+//! [`Lead`] in its hand that everything it does hangs on. What to do next is decided by `plan`, which knows neither clock nor
 //! network; `elector` asks it, talks to the API server, and starts and ends the work; `lease` is the object.
 //!
 //! Why two never lead, whatever their clocks say: nobody compares a time that another wrote. A candidate takes the Lease only
@@ -15,13 +15,12 @@ mod elector;
 mod health;
 mod lease;
 mod options;
-pub mod plan;
+mod plan;
 #[cfg(test)]
 mod simulation;
 
 pub use elector::Elector;
 pub use health::Health;
-pub use lease::Record;
 pub use options::{Options, OptionsError, identity};
 
 use std::{
