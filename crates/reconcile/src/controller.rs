@@ -7,11 +7,12 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{Backoff, Lead};
 
-/// First and longest wait before a controller that ended is started again.
+/// First and longest wait before a controller that ended is started again. One that ran for longer than the longest counts as
+/// mended: its next wait is the first again.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
 /// Something that brings the world to where resources say, and of which only one may act.
@@ -47,9 +48,13 @@ pub async fn run_all(controllers: Vec<Arc<dyn Controller>>, lead: Lead) {
 async fn keep_running(controller: Arc<dyn Controller>, lead: Lead) {
     let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
     loop {
+        let began = Instant::now();
         let ended = AssertUnwindSafe(controller.run(lead.clone())).catch_unwind().await;
         if lead.stopping().is_cancelled() {
             return;
+        }
+        if began.elapsed() > AGAIN.1 {
+            backoff.reset();
         }
         let delay = backoff.next_delay();
         let how = if ended.is_ok() { "ended" } else { "panicked; this is a bug" };
@@ -86,6 +91,48 @@ mod tests {
             }
             lead.stopping().cancelled().await;
         }
+    }
+
+    /// Runs for as long as it is told to each time, and tells how long it was left alone before.
+    struct Lasts {
+        times: Vec<Duration>,
+        pauses: std::sync::Mutex<Vec<Duration>>,
+        ended: std::sync::Mutex<Option<Instant>>,
+    }
+
+    #[async_trait]
+    impl Controller for Lasts {
+        fn name(&self) -> &'static str {
+            "lasts"
+        }
+
+        async fn run(&self, lead: Lead) {
+            let turn = self.pauses.lock().unwrap().len();
+            let pause = self.ended.lock().unwrap().map_or(Duration::ZERO, |at| at.elapsed());
+            self.pauses.lock().unwrap().push(pause);
+            match self.times.get(turn) {
+                Some(time) => tokio::time::sleep(*time).await,
+                None => lead.stopping().cancelled().await,
+            }
+            *self.ended.lock().unwrap() = Some(Instant::now());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_ran_for_long_is_started_again_soon() {
+        let (short, long) = (Duration::from_secs(1), AGAIN.1 * 2);
+        let stop = CancellationToken::new();
+        let times = vec![short, short, short, long];
+        let controller = Arc::new(Lasts { times, pauses: Default::default(), ended: Default::default() });
+        let all = tokio::spawn(run_all(vec![controller.clone()], Lead::unelected(stop.clone())));
+        while controller.pauses.lock().unwrap().len() < 5 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let pauses = controller.pauses.lock().unwrap().clone();
+        assert!(pauses[3] > AGAIN.0 * 3, "the third in a row: {pauses:?}");
+        assert!(pauses[4] < AGAIN.0 * 2, "after a long run: {pauses:?}");
+        stop.cancel();
+        tokio::time::timeout(Duration::from_secs(60), all).await.unwrap().unwrap();
     }
 
     #[tokio::test(start_paused = true)]

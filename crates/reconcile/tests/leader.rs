@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http::{Method, Request, Response};
@@ -208,4 +208,24 @@ async fn conflicts_on_every_second_write_do_not_end_a_term() {
     tokio::time::timeout(PATIENCE, enough).await.unwrap();
     assert!(lead.holds());
     assert_eq!(lease(&client).await.spec.unwrap().lease_transitions, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_ends_by_itself_is_begun_again_ever_later() {
+    let (_server, client) = server().await;
+    let elector = Elector::new(client, quick(), "test", &mut Registry::default()).unwrap();
+    let (began, mut terms) = mpsc::unbounded_channel();
+    let health = elector.health();
+    let work = move |_| {
+        let _ = began.send(Instant::now());
+        async {}
+    };
+    let _task = AbortOnDropHandle::new(tokio::spawn(elector.run(CancellationToken::new(), work)));
+    let mut starts = Vec::new();
+    while starts.len() < 5 {
+        starts.push(tokio::time::timeout(PATIENCE, terms.recv()).await.expect("leads in time").unwrap());
+    }
+    // A retry period that has doubled three times, less a fifth.
+    assert!(starts[4] - starts[3] >= quick().retry * 6, "{starts:?}");
+    assert_eq!(health.alive(), Ok(()), "waiting is not being stuck");
 }

@@ -31,6 +31,9 @@ use crate::{
 
 /// How long work may take to see that its lease is lost before it is aborted.
 const ABANDON: Duration = Duration::from_secs(1);
+/// Longest pause before a process whose work ended by itself leads again; the first is the retry period. Work that lasted for longer
+/// than this counts as mended.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Events that wait to be written; more are dropped.
 const TOLD: usize = 8;
 
@@ -45,12 +48,15 @@ pub struct Elector {
     began: Instant,
     candidate: Candidate,
     failures: Backoff,
+    /// Between terms whose work ended by itself.
+    pauses: Backoff,
     holder: Option<String>,
 }
 
 /// The work of one term.
 struct Term {
     lead: Lead,
+    began: Instant,
     task: AbortOnDropHandle<()>,
     /// Cancelled when the task has ended, however it did.
     over: CancellationToken,
@@ -64,7 +70,7 @@ impl Term {
             let _guard = guard;
             work.await;
         });
-        Self { lead, task: AbortOnDropHandle::new(task), over }
+        Self { lead, began: Instant::now(), task: AbortOnDropHandle::new(task), over }
     }
 }
 
@@ -93,6 +99,7 @@ impl Elector {
             began: Instant::now(),
             candidate: Candidate::new(&options.identity, times),
             failures: Backoff::new(options.retry, options.retry * 8),
+            pauses: Backoff::new(options.retry, LONGEST_PAUSE),
             holder: None,
             options,
         })
@@ -120,7 +127,7 @@ impl Elector {
                 continue;
             }
             if stop.is_cancelled() && term.is_none() {
-                self.resign().await;
+                self.resign(self.options.retry).await;
                 break;
             }
             if term.is_none() && self.candidate.leads(now) {
@@ -132,7 +139,9 @@ impl Elector {
                 Action::Wait(until) => {
                     // With work it is the work that stops; its end is what counts.
                     let over = term.as_ref().map_or(&stop, |term| &term.over);
-                    let _ = timeout(until.saturating_sub(now), over.cancelled()).await;
+                    // However long the wait, there is a sign of life in between.
+                    let wait = until.saturating_sub(now).min(self.options.retry);
+                    let _ = timeout(wait, over.cancelled()).await;
                 }
                 Action::StepDown(loss) => self.lose(term.take(), &loss).await,
                 action => {
@@ -230,24 +239,30 @@ impl Elector {
 
     /// The work ended by itself: as it should when the process stops, else by mistake; then another may do better.
     async fn end(&mut self, term: Term) {
+        let mut pause = self.options.retry;
         if !term.lead.stopping.is_cancelled() {
-            tracing::error!(lease = self.options.lease, "what needs the lease has ended; giving it back");
+            if term.began.elapsed() > LONGEST_PAUSE {
+                self.pauses.reset();
+            }
+            pause = self.pauses.next_delay();
+            let lease = &self.options.lease;
+            tracing::error!(lease, again_in = ?pause, "what needs the lease has ended; giving it back");
         }
         term.lead.lost.cancel();
         if let Err(error) = term.task.await {
             tracing::error!(%error, lease = self.options.lease, "what needs the lease broke");
         }
-        self.resign().await;
+        self.resign(pause).await;
     }
 
-    /// Gives the lease back if it is ours. Best effort: otherwise it runs out.
-    async fn resign(&mut self) {
+    /// Gives the lease back if it is ours, and does not ask for it during `pause`. Best effort: otherwise it runs out.
+    async fn resign(&mut self, pause: Duration) {
         self.leading.set(0);
         let held = match self.candidate.known() {
             Known::Present { record, .. } if record.holder == self.options.identity => Some(record.clone()),
             _ => None,
         };
-        self.candidate.stepped_down(self.began.elapsed() + self.options.retry);
+        self.candidate.stepped_down(self.began.elapsed() + pause);
         let Some(held) = held else { return };
         let Options { identity, lease, .. } = &self.options;
         match timeout(self.options.renew_deadline / 2, lease::release(&self.api, &self.options, &held)).await {
