@@ -234,7 +234,7 @@ async fn triggers(shared: &Arc<Shared>, cancel: &CancellationToken, state: &watc
                 let gone: Vec<TriggerKey> = running.keys().filter(gone).cloned().collect();
                 gone.into_iter().for_each(|key| remove(shared, &mut running, key));
                 listing.objects.iter().for_each(|trigger| apply(shared, &mut running, trigger, cancel));
-                if listing.complete {
+                if listing.is_last() {
                     state.send_replace(State::Ready);
                 }
             }

@@ -162,19 +162,39 @@ impl Live {
 /// Endpoints by the random part of their URL. Cheap to clone; readers never wait.
 #[derive(Clone, Default)]
 pub struct Endpoints {
-    table: Arc<ArcSwap<HashMap<String, Arc<Endpoint>>>>,
+    table: Arc<ArcSwap<Table>>,
+}
+
+#[derive(Default)]
+struct Table {
+    by_hook: HashMap<String, Arc<Endpoint>>,
+    complete: bool,
+}
+
+/// Why there is no endpoint to a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// It is nobody's: all endpoints are known.
+    Nobodys,
+    /// It may be that of an endpoint that is not known yet.
+    NotYet,
 }
 
 impl Endpoints {
     /// The endpoint that `hook_id` belongs to.
-    pub fn by_hook(&self, hook_id: &str) -> Option<Arc<Endpoint>> {
-        self.table.load().get(hook_id).cloned()
+    ///
+    /// # Errors
+    /// It belongs to none that is known.
+    pub fn by_hook(&self, hook_id: &str) -> Result<Arc<Endpoint>, Unknown> {
+        let table = self.table.load();
+        let unknown = if table.complete { Unknown::Nobodys } else { Unknown::NotYet };
+        table.by_hook.get(hook_id).cloned().ok_or(unknown)
     }
 
-    /// Replaces the whole table.
-    pub fn publish(&self, endpoints: impl IntoIterator<Item = Arc<Endpoint>>) {
-        self.table
-            .store(Arc::new(endpoints.into_iter().map(|endpoint| (endpoint.hook_id.clone(), endpoint)).collect()));
+    /// Replaces the whole table; `complete`: it has every endpoint that was ever given a URL.
+    pub fn publish(&self, endpoints: impl IntoIterator<Item = Arc<Endpoint>>, complete: bool) {
+        let by_hook = endpoints.into_iter().map(|endpoint| (endpoint.hook_id.clone(), endpoint)).collect();
+        self.table.store(Arc::new(Table { by_hook, complete }));
     }
 }
 

@@ -1,9 +1,9 @@
 //! The hub as a whole: started in the order of need, stopped in the order of harm.
 //!
 //! In: a `kube::Client`, the open log, a bound socket. Out: controllers, ingest, gateway and listener as tasks, and a ConfigMap that
-//! tells where the hub is. The control plane need not be there: everything that asks it tries again until it answers. Until the
-//! endpoints are known, hooks are answered 503, because a sender that is told 404 does not come again; from then on deliveries are
-//! taken whether the control plane is there or not.
+//! tells where the hub is. The control plane need not be there: everything that asks it tries again until it answers. What a
+//! namespace holds is served once that namespace has been listed, and from then on whether the control plane is there or not. Until all
+//! are, unknown hooks are answered 503, because a sender that is told 404 does not come again.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use roadstead_reconcile::{
     recorder::Recorder,
     targets::{Cidr, Targets},
 };
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     ingest::Ingest,
     listener::PublicRoutes,
     log::Log,
-    metrics::{self, Metrics},
+    metrics::{self, Metrics, Unlisted},
     publish::{self, Published},
     readiness::Readiness,
 };
@@ -112,9 +112,10 @@ impl Hub {
             public_url,
             targets: Targets::new(options.allow_targets),
             changed,
+            readiness: readiness.clone(),
+            unlisted: Unlisted::new(numbers),
         };
-        let (synced, endpoints_known) = oneshot::channel();
-        tasks.spawn(controller.run(synced, stop.clone()));
+        tasks.spawn(controller.run(stop.clone()));
 
         let (known, presence) = subscribers::Subscribers::new();
         let controller = subscribers::Controller {
@@ -126,10 +127,7 @@ impl Hub {
             endpoints_changed,
             recorder: Recorder::new(client.clone(), "roadstead-hub"),
         };
-        let (synced, subscribers_known) = oneshot::channel();
-        tasks.spawn(controller.run(synced, stop.clone()));
-        tasks.spawn(note(endpoints_known, readiness.clone(), Readiness::endpoints_known));
-        tasks.spawn(note(subscribers_known, readiness.clone(), Readiness::subscribers_known));
+        tasks.spawn(controller.run(readiness.clone(), stop.clone()));
 
         metrics::register_log(numbers, log.clone());
         metrics::register_watches(numbers, known.clone());
@@ -175,12 +173,5 @@ impl Hub {
         if tokio::time::timeout(Duration::from_secs(12), self.tasks.wait()).await.is_err() {
             tracing::warn!("the hub's tasks did not end within 12 s");
         }
-    }
-}
-
-/// Notes that a part has come up; one that ends before has not.
-async fn note(synced: oneshot::Receiver<()>, readiness: Readiness, come_up: fn(&Readiness)) {
-    if synced.await.is_ok() {
-        come_up(&readiness);
     }
 }

@@ -25,7 +25,7 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     control::{endpoints::Key, status::Writer},
-    endpoint::{Counted, Endpoint, Endpoints, Gate},
+    endpoint::{Counted, Endpoint, Endpoints, Gate, Unknown},
     incoming::{Incoming, recorded_headers},
     limits::Offenders,
     log::{Draft, Log, LogError, Outcome},
@@ -108,7 +108,7 @@ impl Ingest {
         let started = Instant::now();
         let inner = &*self.inner;
         let endpoint = inner.endpoints.by_hook(hook_id);
-        let provider = endpoint.as_ref().map(|endpoint| endpoint.provider);
+        let provider = endpoint.as_ref().ok().map(|endpoint| endpoint.provider);
         if let (Some(Provider::Cloudevents), &Method::OPTIONS) = (provider, request.method())
             && let Some(headers) = providers::handshake(request.headers())
         {
@@ -117,13 +117,13 @@ impl Ingest {
             return response;
         }
         let result = match &endpoint {
-            Some(endpoint) => inner.deliver(endpoint, request, source).await,
-            None => inner.unknown(source),
+            Ok(endpoint) => inner.deliver(endpoint, request, source).await,
+            Err(why) => inner.unknown(*why, source),
         };
         let (response, verdict) = match result {
             Ok(receipt) => (answer(receipt.status, receipt.text, None), receipt.verdict),
             Err(refusal) => {
-                if let Some(endpoint) = &endpoint {
+                if let Ok(endpoint) = &endpoint {
                     endpoint.live.count(Counted::Rejected, 1);
                     inner.writer.touch(&key(endpoint));
                     tracing::info!(
@@ -141,9 +141,14 @@ impl Ingest {
 }
 
 impl Inner {
-    /// Nobody's URL: the same answer whatever the method, and it counts as a failed guess.
-    fn unknown(&self, source: IpAddr) -> Result<Receipt, Refusal> {
+    /// Nobody's URL: the same answer whatever the method, and it counts as a failed guess. While not all endpoints are known the
+    /// sender is told to come again, because one that is told 404 does not.
+    fn unknown(&self, why: Unknown, source: IpAddr) -> Result<Receipt, Refusal> {
         self.admit(source)?;
+        if why == Unknown::NotYet {
+            let message = "not all endpoints are known yet";
+            return Err(Refusal::later(StatusCode::SERVICE_UNAVAILABLE, Verdict::Closed, message, 1));
+        }
         self.offenders.failed(source, Instant::now());
         Err(Refusal::new(StatusCode::NOT_FOUND, Verdict::Unknown, "no webhook endpoint has this URL"))
     }

@@ -27,7 +27,7 @@ struct Inner {
 }
 
 impl PublicRoutes {
-    /// Routes to `ingest` and `gateway` once each of them can decide; `trusted` are the proxies in front.
+    /// Routes to `ingest` and `gateway`; `trusted` are the proxies in front.
     pub fn new(ingest: Ingest, gateway: ApiService, trusted: Vec<Cidr>, readiness: Readiness) -> Self {
         Self { inner: Arc::new(Inner { ingest, gateway, trusted, readiness }) }
     }
@@ -49,31 +49,18 @@ impl PublicRoutes {
         let path = request.uri().path();
         let readiness = &self.inner.readiness;
         if let Some(id) = path.strip_prefix("/hooks/") {
-            if !readiness.knows_endpoints() {
-                return later("the endpoints are not known yet");
-            }
             let id = id.to_string();
             return self.inner.ingest.handle(&id, request, sender).await.map(Body::from);
         }
         if matches!(path, "/readyz" | "/livez" | "/healthz") {
             return match readiness.check() {
-                Err(reason) if path == "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, reason),
+                Err(reason) if path == "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, &reason),
                 _ => text(StatusCode::OK, "ok"),
             };
-        }
-        if !readiness.knows_subscribers() {
-            return later("the subscribers are not known yet");
         }
         origin.secure = secure;
         self.inner.gateway.handle(request, origin).await
     }
-}
-
-/// Come again: nothing can be decided yet.
-fn later(reason: &str) -> Response<Body> {
-    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, reason);
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    response
 }
 
 fn text(status: StatusCode, text: &str) -> Response<Body> {

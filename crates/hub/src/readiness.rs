@@ -1,8 +1,8 @@
 //! What a hub has got to, for everybody who has to wait for it or to refuse because of it.
 //!
-//! In: one note from each part as it comes up. Out: what `/readyz` answers, whether hooks and the gateway may decide yet, and a wait
-//! for the whole. The hub is ready once its endpoints are known: deliveries must not be kept out because subscribers, or the
-//! ConfigMap that only the command line reads, have trouble of their own.
+//! In: notes from each part as it comes up. Out: what `/readyz` answers, and a wait for the whole. The hub is ready once its
+//! endpoints are known, or as many as can be: deliveries must not be kept out because subscribers, or the ConfigMap that only the
+//! command line reads, have trouble of their own.
 
 use tokio::sync::watch;
 
@@ -10,33 +10,30 @@ use tokio::sync::watch;
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(watch::Sender<Parts>);
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Parts {
-    endpoints: bool,
+    /// What is missing, for people.
+    endpoints: Result<(), String>,
     subscribers: bool,
     published: bool,
     held: bool,
 }
 
+impl Default for Parts {
+    fn default() -> Self {
+        let endpoints = Err("the control plane has not listed them".into());
+        Self { endpoints, subscribers: false, published: false, held: false }
+    }
+}
+
 impl Readiness {
-    /// The answer of `/readyz`. Errors: why not.
-    pub fn check(&self) -> Result<(), &'static str> {
-        let now = *self.0.borrow();
-        match () {
-            () if now.held => Err("starting or stopping"),
-            () if !now.endpoints => Err("the endpoints are not known yet: the control plane has not listed them"),
-            () => Ok(()),
+    /// The answer of `/readyz`. Errors: why not, for people.
+    pub fn check(&self) -> Result<(), String> {
+        let now = self.0.borrow();
+        if now.held {
+            return Err("starting or stopping".into());
         }
-    }
-
-    /// Whether the endpoints have been taken up once; before that every URL would look unknown.
-    pub fn knows_endpoints(&self) -> bool {
-        self.0.borrow().endpoints
-    }
-
-    /// Whether the subscribers have been read once; before that every token would look unknown.
-    pub fn knows_subscribers(&self) -> bool {
-        self.0.borrow().subscribers
+        now.endpoints.clone().map_err(|missing| format!("the endpoints are not known yet: {missing}"))
     }
 
     /// Holds `/readyz` back, or no longer.
@@ -52,11 +49,13 @@ impl Readiness {
     /// Resolves when everything is known and published.
     pub async fn complete(&self) {
         // The sender is this value's own: it can't be gone.
-        let _ = self.0.subscribe().wait_for(|parts| parts.endpoints && parts.subscribers && parts.published).await;
+        let _ =
+            self.0.subscribe().wait_for(|parts| parts.endpoints.is_ok() && parts.subscribers && parts.published).await;
     }
 
-    pub(crate) fn endpoints_known(&self) {
-        self.0.send_modify(|parts| parts.endpoints = true);
+    /// How far the endpoints are known. Errors: what is missing, for people.
+    pub(crate) fn endpoints(&self, known: Result<(), String>) {
+        self.0.send_modify(|parts| parts.endpoints = known);
     }
 
     pub(crate) fn subscribers_known(&self) {
@@ -76,10 +75,12 @@ mod tests {
     async fn endpoints_make_it_ready_and_everything_makes_it_complete() {
         let readiness = Readiness::default();
         assert!(readiness.check().is_err());
-        readiness.endpoints_known();
+        readiness.endpoints(Err("namespace b is missing".into()));
+        assert!(readiness.check().is_err_and(|why| why.contains("namespace b")));
+        readiness.endpoints(Ok(()));
         assert_eq!(readiness.check(), Ok(()));
         readiness.hold(true);
-        assert!(readiness.check().is_err() && readiness.knows_endpoints() && !readiness.knows_subscribers());
+        assert!(readiness.check().is_err());
         readiness.hold(false);
         readiness.subscribers_known();
         let waiting = tokio::spawn({

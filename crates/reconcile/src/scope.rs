@@ -87,14 +87,19 @@ pub struct Listing<K> {
     pub namespace: Option<String>,
     /// The objects. What was known of that namespace and is not among them is gone.
     pub objects: Vec<K>,
-    /// Whether every namespace of the scope has been listed by now.
-    pub complete: bool,
+    /// The namespaces of the scope that have not been listed by now.
+    pub awaited: Vec<String>,
 }
 
 impl<K> Listing<K> {
     /// Whether the list tells of `namespace`.
     pub fn covers(&self, namespace: &str) -> bool {
         self.namespace.as_deref().is_none_or(|own| own == namespace)
+    }
+
+    /// Whether every namespace of the scope has been listed by now.
+    pub fn is_last(&self) -> bool {
+        self.awaited.is_empty()
     }
 }
 
@@ -144,8 +149,8 @@ impl<K> Merge<K> {
             Event::InitDone => {
                 part.listed = true;
                 let (namespace, objects) = (part.namespace.clone(), std::mem::take(&mut part.gathered));
-                let complete = self.parts.iter().all(|part| part.listed);
-                return Some(Seen::Listed(Listing { namespace, objects, complete }));
+                let awaited = self.parts.iter().filter(|part| !part.listed).filter_map(|part| part.namespace.clone());
+                return Some(Seen::Listed(Listing { namespace, objects, awaited: awaited.collect() }));
             }
         }
         None
@@ -167,9 +172,10 @@ mod tests {
     }
 
     #[test]
-    fn a_list_comes_whole_and_tells_when_all_are_there() {
-        let listed = |namespace: &str, objects: &[u8], complete| {
-            Some(Seen::Listed(Listing { namespace: Some(namespace.into()), objects: objects.to_vec(), complete }))
+    fn a_list_comes_whole_and_tells_which_are_missing() {
+        let listed = |namespace: &str, objects: &[u8], awaited: &[&str]| {
+            let awaited = awaited.iter().map(|name| name.to_string()).collect();
+            Some(Seen::Listed(Listing { namespace: Some(namespace.into()), objects: objects.to_vec(), awaited }))
         };
         let mut merge = Merge::new(vec![Some("a".into()), Some("b".into())]);
         for (part, event, expected) in [
@@ -177,16 +183,16 @@ mod tests {
             (0, Event::InitApply(1), None),
             (1, Event::Init, None),
             (0, Event::InitApply(2), None),
-            (0, Event::InitDone, listed("a", &[1, 2], false)),
+            (0, Event::InitDone, listed("a", &[1, 2], &["b"])),
             (0, Event::Apply(3), Some(Seen::Applied(3))),
-            (1, Event::InitDone, listed("b", &[], true)),
+            (1, Event::InitDone, listed("b", &[], &[])),
             (1, Event::Delete(4), Some(Seen::Deleted(4))),
             // A list that breaks off leaves nothing behind.
             (0, Event::Init, None),
             (0, Event::InitApply(5), None),
             (0, Event::Init, None),
             (0, Event::InitApply(6), None),
-            (0, Event::InitDone, listed("a", &[6], true)),
+            (0, Event::InitDone, listed("a", &[6], &[])),
         ] {
             assert_eq!(merge.take(part, event), expected);
         }
@@ -197,7 +203,7 @@ mod tests {
         let listing = |namespace: Option<&str>| Listing::<()> {
             namespace: namespace.map(Into::into),
             objects: Vec::new(),
-            complete: true,
+            awaited: Vec::new(),
         };
         assert!(listing(None).covers("a") && listing(Some("a")).covers("a") && !listing(Some("a")).covers("b"));
     }

@@ -38,12 +38,17 @@ use crate::{
     endpoint::{Endpoint, Endpoints, Gate, KNOWN_TAGS, Live, RECENT},
     limits::Bucket,
     log::{Endpoints as LogEndpoints, Limit, Log, Record, Retention, Selection, Stream},
+    metrics::Unlisted,
+    readiness::Readiness,
     registry_api::{Access, Registry as ImageRegistry},
     tag_index::TagIndex,
     verify::{self, Policy},
 };
 
-use super::status::Writer;
+use super::{
+    progress::{PATIENCE, Progress},
+    status::Writer,
+};
 
 /// How long until an endpoint that could not be resolved is tried again without being woken.
 const RETRY: Duration = Duration::from_secs(5);
@@ -155,27 +160,35 @@ pub(crate) struct Controller {
     pub(crate) targets: Targets,
     /// Wakes whoever depends on which endpoints exist and whom they allow.
     pub(crate) changed: tokio::sync::watch::Sender<u64>,
+    /// Told how far the endpoints are known.
+    pub(crate) readiness: Readiness,
+    /// Shows which namespaces could not be listed yet.
+    pub(crate) unlisted: Unlisted,
 }
 
 impl Controller {
-    /// Runs until `stop`. `synced` is told once all endpoints that exist at the start are served.
-    pub(crate) async fn run(self, synced: tokio::sync::oneshot::Sender<()>, stop: CancellationToken) {
+    /// Runs until `stop`. What one namespace holds is served as soon as it has been listed.
+    pub(crate) async fn run(self, stop: CancellationToken) {
         let mut endpoint_events = follow::<WebhookEndpoint>(&self.client, &self.namespaces);
         // Metadata is enough to know that a Secret changed; its data is read when an endpoint needs it.
         let mut secret_events = follow::<PartialObjectMeta<Secret>>(&self.client, &self.namespaces);
-        let mut synced = Some(synced);
-        // Nothing is decided before everything was listed once: an endpoint that has not been seen yet must not be taken for one
-        // that was deleted.
-        let mut listed = false;
-        let mut dirty: BTreeSet<Key> = BTreeSet::new();
+        let mut progress = Progress::new(&self.namespaces);
+        self.unlisted.show(progress.awaited());
+        let patience_ends = Instant::now() + PATIENCE;
         let mut retry: HashMap<Key, Instant> = HashMap::new();
+        let (mut published, mut ready) = (false, false);
         loop {
+            let mut dirty: BTreeSet<Key> = BTreeSet::new();
             let next_retry = retry.values().min().copied();
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(event) = endpoint_events.next() => match event {
                     Ok(Seen::Listed(listing)) => {
-                        listed |= listing.complete;
+                        progress.list(&listing);
+                        self.unlisted.show(progress.awaited());
+                        if let Err(error) = self.drop_orphans(&listing).await {
+                            tracing::warn!(%error, "failed to drop the events of deleted endpoints; the next list tries again");
+                        }
                         dirty.extend(self.registry.write(|observed| replace(observed, listing)));
                     }
                     Ok(Seen::Applied(object)) => {
@@ -192,55 +205,60 @@ impl Controller {
                     Err(error) => tracing::warn!(%error, "watching WebhookEndpoints failed; will retry"),
                 },
                 Some(event) = secret_events.next() => match event {
-                    Ok(Seen::Listed(listing)) => listing.objects.iter().for_each(|secret| dirty.extend(self.users_of(secret))),
-                    Ok(Seen::Applied(secret) | Seen::Deleted(secret)) => dirty.extend(self.users_of(&secret)),
+                    // One that was deleted while nobody watched is in no list: all that may have been meant are looked at.
+                    Ok(Seen::Listed(listing)) => dirty.extend(self.users(|namespace, _| listing.covers(namespace))),
+                    Ok(Seen::Applied(secret) | Seen::Deleted(secret)) => {
+                        let changed = Key::of(&secret);
+                        dirty.extend(self.users(|namespace, name| changed.namespace == namespace && changed.name == name));
+                    }
                     Err(error) => tracing::warn!(%error, "watching Secrets failed; will retry"),
                 },
                 () = sleep_until(next_retry.unwrap_or_else(Instant::now)), if next_retry.is_some() => {
                     let now = Instant::now();
                     dirty.extend(retry.extract_if(|_, at| *at <= now).map(|(key, _)| key));
                 }
-            }
-            if !listed {
-                continue;
+                () = sleep_until(patience_ends), if !progress.patience_over => {
+                    progress.patience_over = true;
+                    if let Some(missing) = progress.missing() {
+                        tracing::warn!(missing, "not all endpoints are known after {} s; unknown URLs are answered 503", PATIENCE.as_secs());
+                    }
+                }
             }
             let worked = !dirty.is_empty();
-            for key in std::mem::take(&mut dirty) {
+            for key in dirty {
                 retry.remove(&key);
                 if let Err(error) = self.reconcile(&key).await {
                     tracing::warn!(endpoint = %key, %error, "failed to take up the endpoint; will retry");
                     retry.insert(key, Instant::now() + RETRY);
                 }
             }
-            if worked {
+            progress.unserved(self.registry.read(Observed::unserved));
+            let complete = progress.is_complete();
+            if worked || complete != published {
                 let serving: Vec<_> = self
                     .registry
                     .read(|observed| observed.entries.values().map(|entry| entry.endpoint.clone()).collect());
-                self.endpoints.publish(serving);
+                self.endpoints.publish(serving, complete);
+                published = complete;
                 self.changed.send_modify(|version| *version += 1);
             }
-            if retry.is_empty()
-                && let Some(synced) = synced.take()
-            {
-                if let Err(error) = self.drop_orphans().await {
-                    tracing::warn!(%error, "failed to drop the events of deleted endpoints; the next start tries again");
-                }
-                let _ = synced.send(());
+            // Once ready it stays so: deliveries to what is served go on, whatever is missing later.
+            if !ready {
+                let now = progress.ready();
+                ready = now.is_ok();
+                self.readiness.endpoints(now);
             }
         }
     }
 
-    /// Endpoints that name this Secret.
-    fn users_of(&self, secret: &impl ResourceExt) -> Vec<Key> {
-        let (namespace, secret) = (secret.namespace().unwrap_or_default(), secret.name_any());
+    /// Endpoints that name a Secret that is meant, by its namespace and name.
+    fn users(&self, meant: impl Fn(&str, &str) -> bool) -> Vec<Key> {
         self.registry.read(|observed| {
-            let names = |object: &WebhookEndpoint| secrets_of(&object.spec).any(|name| name == secret);
-            observed
+            let users = observed
                 .objects
                 .iter()
-                .filter(|(key, object)| key.namespace == namespace && names(object))
-                .map(|(key, _)| key.clone())
-                .collect()
+                .filter(|(key, object)| secrets_of(&object.spec).any(|name| meant(&key.namespace, name)));
+            users.map(|(key, _)| key.clone()).collect()
         })
     }
 
@@ -257,13 +275,21 @@ impl Controller {
         };
         let stream =
             Stream { namespace: key.namespace.clone(), name: key.name.clone(), uid: object.uid().unwrap_or_default() };
-        let live = match self.registry.read(|observed| observed.entries.get(key).cloned()) {
-            Some(entry) if entry.endpoint.stream == stream => entry.endpoint.live.clone(),
-            _ => Arc::new(self.restored(&stream, &object).await?),
+        let served = self.registry.read(|observed| observed.entries.get(key).cloned());
+        let served = served.filter(|entry| entry.endpoint.stream == stream);
+        let live = match &served {
+            Some(entry) => entry.endpoint.live.clone(),
+            None => Arc::new(self.restored(&stream, &object).await?),
         };
         self.log.retain(&stream, retention(&object.spec)).await?;
-        let secrets = self.secrets(&key.namespace, &object.spec).await?;
-        let compiled = compile(&object.spec, &secrets, &self.targets);
+        let (compiled, result) = match self.secrets(&key.namespace, &object.spec).await {
+            Ok(secrets) => (compile(&object.spec, &secrets, &self.targets), Ok(())),
+            // What is served goes on as it is; what is not yet is known all the same, and says why it takes nothing.
+            Err(error) if served.is_some() => return Err(error),
+            Err(error) => {
+                (Compiled::closed("SecretsUnreadable", format!("the Secrets cannot be read: {error}")), Err(error))
+            }
+        };
         let endpoint = Endpoint {
             stream,
             hook_id: hook_id.to_string(),
@@ -288,7 +314,7 @@ impl Controller {
             Entry { endpoint: Arc::new(endpoint), generation: object.meta().generation.unwrap_or_default(), url };
         self.registry.write(|observed| observed.entries.insert(key.clone(), entry));
         self.writer.touch(key);
-        Ok(())
+        result
     }
 
     /// Gives an endpoint its URL; the watch brings it back here.
@@ -345,12 +371,11 @@ impl Controller {
         Ok(tags)
     }
 
-    /// Drops the log's streams of endpoints that were deleted while nobody looked.
-    async fn drop_orphans(&self) -> Result<(), Error> {
-        let known: HashSet<String> =
-            self.registry.read(|observed| observed.objects.values().filter_map(ResourceExt::uid).collect());
+    /// Drops the log's streams of endpoints that were deleted while nobody looked: those that a list does not have.
+    async fn drop_orphans(&self, listing: &Listing<WebhookEndpoint>) -> Result<(), Error> {
+        let known: HashSet<String> = listing.objects.iter().filter_map(ResourceExt::uid).collect();
         for stream in self.log.streams() {
-            if self.namespaces.include(&stream.namespace) && !known.contains(&stream.uid) {
+            if listing.covers(&stream.namespace) && !known.contains(&stream.uid) {
                 tracing::info!(endpoint = %format!("{}/{}", stream.namespace, stream.name), "dropping the events of a deleted endpoint");
                 self.log.drop_stream(&stream).await?;
             }
@@ -368,6 +393,17 @@ impl Controller {
             }
         }
         Ok(found)
+    }
+}
+
+impl Observed {
+    /// Endpoints that were given a URL at which nobody listens.
+    fn unserved(&self) -> Vec<Key> {
+        let has_url = |object: &WebhookEndpoint| {
+            object.status.as_ref().and_then(|status| status.url.as_deref()).and_then(hook_id).is_some()
+        };
+        let unserved = self.objects.iter().filter(|(key, object)| has_url(object) && !self.entries.contains_key(key));
+        unserved.map(|(key, _)| key.clone()).collect()
     }
 }
 
@@ -410,12 +446,16 @@ struct Compiled {
     registry: Option<ImageRegistry>,
 }
 
+impl Compiled {
+    fn closed(reason: &'static str, message: String) -> Self {
+        Self { gate: Gate::Closed { reason, message }, filter: None, registry: None }
+    }
+}
+
 /// Decides, without doing anything, whether and how an endpoint takes deliveries.
 fn compile(spec: &WebhookEndpointSpec, found: &HashMap<String, Secret>, targets: &Targets) -> Compiled {
-    let closed =
-        |reason, message: String| Compiled { gate: Gate::Closed { reason, message }, filter: None, registry: None };
     if spec.suspend {
-        return closed("Suspended", "spec.suspend is true: deliveries are answered 503".into());
+        return Compiled::closed("Suspended", "spec.suspend is true: deliveries are answered 503".into());
     }
     let mut keys = Vec::new();
     let mut missing = Vec::new();
@@ -427,26 +467,26 @@ fn compile(spec: &WebhookEndpointSpec, found: &HashMap<String, Secret>, targets:
     }
     if keys.is_empty() && spec.authentication == Authentication::Required {
         return match missing.is_empty() {
-            true => closed(
+            true => Compiled::closed(
                 "NoSecret",
                 "spec.secrets is empty: name a Secret, or set spec.authentication to urlOnly if the sender can't sign"
                     .into(),
             ),
-            false => closed("SecretMissing", missing.join("; ")),
+            false => Compiled::closed("SecretMissing", missing.join("; ")),
         };
     }
     let broken = |error: FilterError| format!("spec.filter: {error}; until it is mended all events are kept");
     let filter = spec.filter.as_deref().map(|text| Filter::compile(text).map_err(broken));
     let registry = match spec.registry.as_ref().map(|wanted| image_registry(wanted, found, targets)).transpose() {
         Ok(registry) => registry,
-        Err(message) => return closed("InvalidRegistry", message),
+        Err(message) => return Compiled::closed("InvalidRegistry", message),
     };
     if let Err(message) = retention_error(spec) {
-        return closed("InvalidRetention", message);
+        return Compiled::closed("InvalidRetention", message);
     }
     match Policy::compile(spec, keys) {
         Ok(policy) => Compiled { gate: Gate::Open(policy), filter, registry },
-        Err(error) => closed("InvalidVerification", error.to_string()),
+        Err(error) => Compiled::closed("InvalidVerification", error.to_string()),
     }
 }
 

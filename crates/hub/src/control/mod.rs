@@ -1,5 +1,6 @@
 //! The hub's controllers: resources in, in-memory tables and status out. Level-triggered: every wake-up re-reads the truth.
 
 pub mod endpoints;
+mod progress;
 pub mod status;
 pub mod subscribers;

@@ -29,10 +29,11 @@ use roadstead_reconcile::{
     scope::{Namespaces, Seen, follow},
 };
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::endpoints::{Key, Registry};
+use crate::readiness::Readiness;
 
 /// How often `lastSeen` moves while a watch is open.
 const HEARTBEAT: Duration = Duration::from_secs(60);
@@ -58,10 +59,37 @@ pub struct Token {
     pub expires_at: Option<Timestamp>,
 }
 
+/// Why a token is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It is nobody's, or has expired.
+    Invalid,
+    /// It may be that of a subscriber that is not known yet.
+    NotYet,
+}
+
+/// Tokens by their hash.
+#[derive(Default, PartialEq, Eq)]
+struct Index {
+    tokens: HashMap<TokenHash, Token>,
+    /// Whether it has all subscribers.
+    complete: bool,
+}
+
+impl Index {
+    fn token(&self, hash: &TokenHash, now: Timestamp) -> Result<&Token, Refused> {
+        match self.tokens.get(hash) {
+            Some(token) if token.expires_at.is_none_or(|at| now < at) => Ok(token),
+            None if !self.complete => Err(Refused::NotYet),
+            _ => Err(Refused::Invalid),
+        }
+    }
+}
+
 /// All valid tokens, and who is connected. Cheap to clone; readers never wait.
 #[derive(Clone)]
 pub struct Subscribers {
-    index: Arc<ArcSwap<HashMap<TokenHash, Token>>>,
+    index: Arc<ArcSwap<Index>>,
     version: watch::Sender<u64>,
     presence: mpsc::Sender<Presence>,
     open: Arc<ArcSwap<HashMap<Key, Arc<AtomicUsize>>>>,
@@ -83,9 +111,12 @@ impl Subscribers {
         (Self { index: Arc::default(), version, presence, open: Arc::default() }, changes)
     }
 
-    /// The token with this hash, unless it has expired.
-    pub fn token(&self, hash: &TokenHash, now: Timestamp) -> Option<Token> {
-        self.index.load().get(hash).filter(|token| token.expires_at.is_none_or(|at| now < at)).cloned()
+    /// The token with this hash.
+    ///
+    /// # Errors
+    /// There is none that is valid, or none that is known yet.
+    pub fn token(&self, hash: &TokenHash, now: Timestamp) -> Result<Token, Refused> {
+        self.index.load().token(hash, now).cloned()
     }
 
     /// Resolves once the token no longer allows exactly what it allowed.
@@ -101,7 +132,7 @@ impl Subscribers {
             }
         };
         tokio::pin!(expiry);
-        while self.index.load().get(&hash) == Some(&token) {
+        while self.index.load().tokens.get(&hash) == Some(&token) {
             tokio::select! {
                 () = &mut expiry => return,
                 changed = versions.changed() => if changed.is_err() { return },
@@ -208,12 +239,11 @@ pub(crate) struct Controller {
 }
 
 impl Controller {
-    /// Runs until `stop`. `synced` is told once the tokens of all subscribers that exist at the start are known.
-    pub(crate) async fn run(mut self, synced: oneshot::Sender<()>, stop: CancellationToken) {
+    /// Runs until `stop`. What one namespace holds is taken up as soon as it has been listed; `readiness` is told when all have.
+    pub(crate) async fn run(mut self, readiness: Readiness, stop: CancellationToken) {
         let mut events = follow::<Subscriber>(&self.client, &self.namespaces);
         let mut objects: BTreeMap<Key, Subscriber> = BTreeMap::new();
-        let mut listed = false;
-        let mut synced = Some(synced);
+        let mut complete = false;
         let mut missed: BTreeMap<Key, String> = BTreeMap::new();
         let mut scopes: BTreeMap<Key, BTreeSet<Key>> = BTreeMap::new();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
@@ -225,7 +255,7 @@ impl Controller {
                 () = stop.cancelled() => return,
                 Some(event) = events.next() => match event {
                     Ok(Seen::Listed(listing)) => {
-                        listed |= listing.complete;
+                        complete |= listing.is_last();
                         objects.retain(|key, _| !listing.covers(&key.namespace));
                         objects.extend(listing.objects.into_iter().map(|object| (key_of(&object), object)));
                         rebuild = true;
@@ -246,14 +276,11 @@ impl Controller {
                 },
                 _ = heartbeat.tick() => seen.extend(self.connected()),
             }
-            if !listed {
-                continue;
-            }
             if rebuild {
-                scopes = self.publish(&objects);
+                scopes = self.publish(&objects, complete);
             }
-            if let Some(synced) = synced.take() {
-                let _ = synced.send(());
+            if complete {
+                readiness.subscribers_known();
             }
             for (key, object) in objects.iter().filter(|(key, _)| rebuild || seen.contains(key)) {
                 let scope = scopes.get(key).cloned().unwrap_or_default();
@@ -266,25 +293,26 @@ impl Controller {
     }
 
     /// Computes and swaps the index.
-    fn publish(&self, objects: &BTreeMap<Key, Subscriber>) -> BTreeMap<Key, BTreeSet<Key>> {
+    fn publish(&self, objects: &BTreeMap<Key, Subscriber>, complete: bool) -> BTreeMap<Key, BTreeSet<Key>> {
         let mut all = BTreeMap::new();
         self.registry.for_each(|key, endpoint| {
             all.insert(key.clone(), endpoint.clone());
         });
         let scopes: BTreeMap<Key, BTreeSet<Key>> =
             objects.iter().map(|(key, object)| (key.clone(), scope(key, &object.spec, &all))).collect();
-        let mut index = HashMap::new();
+        let mut tokens = HashMap::new();
         for (key, object) in objects {
             let grant = Arc::new(Grant { subscriber: key.clone(), scope: scopes[key].clone() });
             for token in &object.spec.tokens {
                 if let (Some(hash), Ok(expires_at)) = (parse_hash(&token.sha256), expiry(token)) {
-                    index.insert(hash, Token { grant: grant.clone(), expires_at });
+                    tokens.insert(hash, Token { grant: grant.clone(), expires_at });
                 }
             }
         }
         let open = self.subscribers.open.load();
         let counts = objects.keys().map(|key| (key.clone(), open.get(key).cloned().unwrap_or_default())).collect();
         self.subscribers.open.store(Arc::new(counts));
+        let index = Index { tokens, complete };
         if *self.subscribers.index.load_full() != index {
             self.subscribers.index.store(Arc::new(index));
             self.subscribers.version.send_modify(|version| *version += 1);
@@ -429,6 +457,20 @@ mod tests {
         let closed = ready(vec![token(None)], &[(Some("b"), "closed")]);
         assert_eq!(absent.1, closed.1);
         assert_eq!(absent.2.replace("absent", "closed"), closed.2);
+    }
+
+    #[test]
+    fn an_unknown_token_is_refused_only_once_all_are_known() {
+        let now = Timestamp::now();
+        let grant = Arc::new(Grant { subscriber: key("a", "edge"), scope: BTreeSet::new() });
+        let token = |expires_at| Token { grant: grant.clone(), expires_at };
+        let tokens = HashMap::from([([1; 32], token(None)), ([2; 32], token(Some(now)))]);
+        for (complete, unknown) in [(false, Refused::NotYet), (true, Refused::Invalid)] {
+            let index = Index { tokens: tokens.clone(), complete };
+            assert_eq!(index.token(&[1; 32], now), Ok(&token(None)));
+            assert_eq!(index.token(&[2; 32], now), Err(Refused::Invalid), "expired");
+            assert_eq!(index.token(&[3; 32], now), Err(unknown));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use roadstead_kubewire::{ApiError, ApiResult, Attributes, Authenticator, Authori
 use crate::{
     control::{
         endpoints::Key,
-        subscribers::{Subscribers, Token, TokenHash},
+        subscribers::{Refused, Subscribers, Token, TokenHash},
     },
     events::{Scope, ScopeOf},
     hex,
@@ -58,7 +58,10 @@ impl Authenticator for TokenAuthenticator {
             Some(token) if token.starts_with(TOKEN_PREFIX) => hash_token(token),
             _ => return Err(ApiError::unauthorized()),
         };
-        let token = self.subscribers.token(&hash, Timestamp::now()).ok_or_else(ApiError::unauthorized)?;
+        let token = self.subscribers.token(&hash, Timestamp::now()).map_err(|refused| match refused {
+            Refused::Invalid => ApiError::unauthorized(),
+            Refused::NotYet => ApiError::unavailable("not all subscribers are known yet", 1),
+        })?;
         let Key { namespace, name } = &token.grant.subscriber;
         Ok(Some(User {
             name: format!("roadstead:subscriber:{namespace}:{name}"),
@@ -126,7 +129,7 @@ fn allowed(token: &Token, asked: &Attributes) -> bool {
 /// The token that `user` showed, if it is still good.
 pub(super) fn shown(subscribers: &Subscribers, user: &User) -> Option<(TokenHash, Token)> {
     let hash: TokenHash = hex::decode(user.extra.get(EXTRA_TOKEN)?.first()?)?.try_into().ok()?;
-    Some((hash, subscribers.token(&hash, Timestamp::now())?))
+    Some((hash, subscribers.token(&hash, Timestamp::now()).ok()?))
 }
 
 /// The events that a user may see.
