@@ -62,11 +62,13 @@ pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
 async fn begin(args: &Args, plane: &Plane) -> Result<Start> {
     let status = endpoints_api(plane).get(&args.name).await?.status.unwrap_or_default();
     let api = events_api(plane);
-    if let Some(before) = status.sequence.checked_sub(args.last).filter(|before| *before > 0)
+    let is_there = async |sequence| Ok(api.get_metadata_opt(&event_name(&args.name, sequence)).await?.is_some());
+    let newest = newest(status.sequence, is_there).await?;
+    if let Some(before) = newest.checked_sub(args.last).filter(|before| *before > 0)
         && let Some(event) = api.get_opt(&event_name(&args.name, before)).await?
     {
         let position = event.resource_version().unwrap_or_default();
-        return Ok(Start { events: Vec::new(), position, until: status.sequence });
+        return Ok(Start { events: Vec::new(), position, until: newest });
     }
     let keep = usize::try_from(args.last).unwrap_or(usize::MAX);
     let (mut events, mut params) = (VecDeque::new(), ListParams::default().fields(&selector(&args.name)).limit(500));
@@ -86,6 +88,26 @@ async fn begin(args: &Args, plane: &Plane) -> Result<Start> {
             }
         }
     }
+}
+
+/// The sequence of the newest event, given one that is not beyond it: a status is written a little later than the log. Sequences
+/// have no gaps, and only the oldest are ever removed.
+async fn newest(known: u64, is_there: impl AsyncFn(u64) -> Result<bool>) -> Result<u64> {
+    let (mut low, mut step) = (known, 1);
+    while is_there(low + step).await? {
+        low += step;
+        step *= 2;
+    }
+    let mut beyond = low + step;
+    while beyond - low > 1 {
+        let middle = low + (beyond - low) / 2;
+        if is_there(middle).await? {
+            low = middle;
+        } else {
+            beyond = middle;
+        }
+    }
+    Ok(low)
 }
 
 /// Prints what the watch brings. Ends with false when all that was wanted is printed, with true when the position is gone.
@@ -177,6 +199,16 @@ mod tests {
     use roadstead_api::WebhookEventSpec;
 
     use super::*;
+
+    #[tokio::test]
+    async fn the_newest_event_is_found_however_late_the_status_is() {
+        for last in 0..40 {
+            for known in 0..=last {
+                assert_eq!(newest(known, async |n| Ok(n <= last)).await.unwrap(), last, "from {known}");
+            }
+        }
+        assert!(newest(7, async |_| bail!("not reached")).await.is_err());
+    }
 
     #[test]
     fn the_header_comes_once_and_nothing_breaks_a_line() {
