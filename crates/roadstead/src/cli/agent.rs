@@ -129,7 +129,7 @@ async fn serve(args: Args) -> Result<()> {
         eprintln!("  Kubernetes API  https://{address}");
         eprintln!("  export KUBECONFIG={}", plane.data_dir().join("kubeconfig").display());
     }
-    roles::until_told_to_stop(async move {
+    roles::until_told_to_stop(running.ended(), async move {
         running.stop().await;
         stop.cancel();
         if let Some((plane, _)) = plane {

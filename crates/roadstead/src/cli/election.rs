@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, anyhow};
 use kube::Client;
 use prometheus_client::registry::Registry;
 use roadstead_reconcile::{
@@ -47,6 +47,8 @@ pub struct Running {
     /// How the election goes; `None` where there is none.
     pub health: Option<Health>,
     stop: CancellationToken,
+    /// Cancelled when the task has ended, however it did.
+    over: CancellationToken,
     task: JoinHandle<()>,
 }
 
@@ -69,8 +71,8 @@ impl Election {
     {
         let stop = CancellationToken::new();
         if !self.leader_elect.unwrap_or(by_default) {
-            let task = tokio::spawn(work(Lead::unelected(stop.clone())));
-            return Ok(Running { health: None, stop, task });
+            let work = work(Lead::unelected(stop.clone()));
+            return Ok(Running::spawn(None, stop, work));
         }
         let namespace = self.leader_elect_resource_namespace.as_deref().unwrap_or(namespace);
         let options = Options {
@@ -81,12 +83,31 @@ impl Election {
         };
         let elector = Elector::new(client, options, role, metrics).context("leader election (--leader-elect-...)")?;
         let health = Some(elector.health());
-        let task = tokio::spawn(elector.run(stop.clone(), work));
-        Ok(Running { health, stop, task })
+        Ok(Running::spawn(health, stop.clone(), elector.run(stop, work)))
     }
 }
 
 impl Running {
+    fn spawn(health: Option<Health>, stop: CancellationToken, work: impl Future<Output = ()> + Send + 'static) -> Self {
+        let over = CancellationToken::new();
+        let guard = over.clone().drop_guard();
+        let task = tokio::spawn(async move {
+            let _guard = guard;
+            work.await;
+        });
+        Self { health, stop, over, task }
+    }
+
+    /// Resolves when the work has ended or broken, told to or not. Where nobody told it to, nothing would be done any more: the
+    /// process ends, and whoever started it can start it again.
+    pub fn ended(&self) -> impl Future<Output = Error> + use<> {
+        let over = self.over.clone();
+        async move {
+            over.cancelled().await;
+            anyhow!("the work has ended by itself; the log above says why")
+        }
+    }
+
     /// For probes: whether the process gets on, and whether it stops.
     pub fn probes(&self) -> (impl Fn() -> Result<(), String> + use<>, impl Fn() -> Result<(), String> + use<>) {
         let (alive, ready, stop) = (self.health.clone(), self.health.clone(), self.stop.clone());
@@ -104,6 +125,25 @@ impl Running {
         if tokio::time::timeout(DRAIN, &mut self.task).await.is_err() {
             tracing::warn!("not finished within {} s", DRAIN.as_secs());
             self.task.abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_ends_or_panics_is_noticed_and_work_under_way_is_not() {
+        let stop = CancellationToken::new();
+        let ends = Running::spawn(None, stop.clone(), async {});
+        let breaks = Running::spawn(None, stop.clone(), async { panic!("as the test wants it") });
+        let lasts = Running::spawn(None, stop.clone(), stop.clone().cancelled_owned());
+        assert!(ends.ended().await.to_string().contains("ended"));
+        assert!(breaks.ended().await.to_string().contains("ended"));
+        assert!(futures::poll!(std::pin::pin!(lasts.ended())).is_pending());
+        for running in [ends, breaks, lasts] {
+            tokio::time::timeout(DRAIN, running.stop()).await.expect("nothing is left to wait for");
         }
     }
 }

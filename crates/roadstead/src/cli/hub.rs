@@ -158,9 +158,9 @@ async fn serve(args: Args) -> Result<()> {
     let hub = Hub::start(client, log.clone(), options, &mut metrics).context("the hub")?;
     eprintln!("the hub listens on {}", hub.address());
     let ready = hub.readiness();
-    let probes = admin::Probes::ready(move || ready.check().is_ok());
+    let probes = admin::Probes::ready(move || ready.check());
     admin::serve(admin_listener, metrics, probes, stop.clone());
-    roles::until_told_to_stop(async move {
+    roles::until_told_to_stop(std::future::pending(), async move {
         hub.readiness().hold(true);
         tokio::time::sleep(drain_delay).await;
         hub.stop().await;

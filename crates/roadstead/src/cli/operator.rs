@@ -57,7 +57,7 @@ async fn serve(args: Args) -> Result<()> {
     };
     admin::serve(listener, metrics, admin::Probes::new(alive, ready), stop.clone());
     eprintln!("the operator runs");
-    roles::until_told_to_stop(async move {
+    roles::until_told_to_stop(running.ended(), async move {
         running.stop().await;
         stop.cancel();
     })

@@ -120,19 +120,26 @@ async fn custom(files: &[PathBuf]) -> Result<Config> {
 
 /// Waits for SIGINT or SIGTERM, then for `stopping`; who interrupts twice does not wait, and loses nothing that was
 /// acknowledged.
-pub async fn until_told_to_stop(stopping: impl Future<Output = ()>) -> Result<()> {
+///
+/// # Errors
+/// What `broken` tells, if that comes first; `stopping` is waited for all the same.
+pub async fn until_told_to_stop(
+    broken: impl Future<Output = anyhow::Error>,
+    stopping: impl Future<Output = ()>,
+) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    let why = tokio::select! {
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+        error = broken => Err(error),
+    };
     eprintln!("stopping");
     tokio::select! {
         () = stopping => {}
         _ = interrupt.recv() => {}
     }
-    Ok(())
+    why
 }
 
 #[cfg(test)]

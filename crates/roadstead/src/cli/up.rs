@@ -91,7 +91,7 @@ async fn serve(args: Args) -> Result<()> {
         eprintln!("  kubectl get webhookendpoints,subscribers,webhookevents");
         eprintln!("Ctrl-C ends it.");
     }
-    roles::until_told_to_stop(async move {
+    roles::until_told_to_stop(std::future::pending(), async move {
         for edge in &mut edges {
             edge.stop().await;
         }

@@ -25,8 +25,8 @@ pub struct Probes {
 
 impl Probes {
     /// Alive as long as it answers; ready when `ready` says so.
-    pub fn ready(ready: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self::new(|| Ok(()), move || if ready() { Ok(()) } else { Err("starting or stopping".into()) })
+    pub fn ready(ready: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self::new(|| Ok(()), ready)
     }
 
     /// `alive` decides `/healthz` and `/livez`, `ready` decides `/readyz`.

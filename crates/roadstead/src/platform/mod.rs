@@ -159,7 +159,7 @@ impl Platform {
 
         plane.serve(listeners.api)?;
         let ready = hub.readiness();
-        let probes = admin::Probes::ready(move || ready.check().is_ok());
+        let probes = admin::Probes::ready(move || ready.check());
         admin::serve(listeners.admin, metrics, probes, stop.clone());
         apps::serve(listeners.http, listeners.https, tls, &stop);
         hub.readiness().hold(false);
