@@ -232,7 +232,9 @@ impl Controller {
                     retry.insert(key, Instant::now() + RETRY);
                 }
             }
-            progress.unserved(self.registry.read(Observed::unserved));
+            if worked {
+                progress.unserved(self.registry.read(Observed::unserved));
+            }
             let complete = progress.is_complete();
             if worked || complete != published {
                 let serving: Vec<_> = self
