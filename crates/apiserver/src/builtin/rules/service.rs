@@ -49,7 +49,8 @@ pub(in crate::builtin) fn service(new: &Value, old: Option<&Value>) -> Vec<Cause
     // A Service without any address is one whose address is not assigned here; it does not become headless.
     if stays && before != address && (!before.is_empty() || headless) {
         let path = spec.child("clusterIPs").index(0);
-        causes.push(field::invalid(path, &new["spec"]["clusterIPs"], "may not change once set"));
+        // What may not change is told first.
+        causes.insert(0, field::invalid(path, &new["spec"]["clusterIPs"], "may not change once set"));
     }
     causes
 }
