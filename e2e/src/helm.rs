@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::kubectl::Said;
+use crate::{kubectl::Said, tools};
 
 /// The release's name in tests.
 pub const RELEASE: &str = "tide";
@@ -53,7 +53,7 @@ impl Helm {
 
     /// Runs it and gives whatever it says.
     pub fn say(&self, arguments: &[&str]) -> Result<Said> {
-        let program = std::env::var_os("HELM").map(PathBuf::from).unwrap_or_else(|| built().unwrap_or("helm".into()));
+        let program = tools::helm();
         let mut command = Command::new(&program);
         command.args(arguments).env("HOME", self.home.path()).env_remove("KUBECONFIG");
         for directory in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
@@ -114,13 +114,4 @@ pub fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
 pub fn name(object: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
     format!("{}/{}", text(&object["kind"]), text(&object["metadata"]["name"]))
-}
-
-/// The helm that `cargo xtask tools` built.
-fn built() -> Option<PathBuf> {
-    let cache = match std::env::var_os("ROADSTEAD_TOOLS") {
-        Some(directory) => PathBuf::from(directory),
-        None => PathBuf::from(std::env::var_os("HOME")?).join(".cache/roadstead-tools"),
-    };
-    Some(cache.join("helm")).filter(|helm| helm.is_file())
 }

@@ -35,6 +35,11 @@ pub fn kubectl() -> PathBuf {
     std::env::var_os("KUBECTL").map(PathBuf::from).unwrap_or_else(|| "kubectl".into())
 }
 
+/// helm: `$HELM`, else the machine's.
+pub fn helm() -> PathBuf {
+    std::env::var_os("HELM").map(PathBuf::from).unwrap_or_else(|| "helm".into())
+}
+
 /// Directory with `node_modules`.
 pub fn npm() -> Result<PathBuf> {
     let cache = match std::env::var_os("ROADSTEAD_TOOLS") {

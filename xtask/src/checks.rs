@@ -21,7 +21,8 @@ pub fn test(arguments: &[String]) -> Result<()> {
     }
     step("cargo test", || {
         let mut test = cargo();
-        test.args(["test", "--locked", "--workspace", "--no-fail-fast"]).args(arguments).envs(tools.env());
+        test.args(["test", "--locked", "--workspace", "--no-fail-fast"]);
+        test.args(tools.test_arguments(arguments)).envs(tools.env());
         // The tests of crate `roadstead` make cargo build the binary before any test runs; the end-to-end tests take that one.
         test.env("ROADSTEAD_BIN", target_directory().join("debug/roadstead"));
         // Errors of tests are read by people: where they arose is in the message.

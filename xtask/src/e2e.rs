@@ -1,9 +1,11 @@
 //! `cargo xtask e2e`: the end-to-end tests and the comparison with a real API server, on a real Kubernetes.
 //!
+//! With `--node` pods run: Roadstead's image is packed and loaded, and the scenario of pods is played too.
+//!
 //! Without `--kubeconfig` a cluster is brought up from nothing and taken down again, whatever happens in between. It has a
 //! directory for each checkout; what a killed run left there is cleared away by the next one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -12,8 +14,8 @@ use ring::digest::{SHA256, digest};
 use crate::checks::target_directory;
 use crate::cluster::{self, UpOptions, Which};
 use crate::interrupt::Interrupt;
-use crate::step::{cargo, root, step};
-use crate::tools;
+use crate::step::{cargo, hex, root, step};
+use crate::{image, tools};
 
 /// Operations of the comparison, unless said otherwise.
 const OPERATIONS: u32 = 2_000;
@@ -27,6 +29,9 @@ pub struct E2e {
     /// With a node in the cluster, so that pods run. Needs root.
     #[arg(long, conflicts_with = "kubeconfig")]
     node: bool,
+    /// An archive of Roadstead's image that is there already, for --node; default: one is built and packed (some minutes).
+    #[arg(long, value_name = "FILE.tar", requires = "node")]
+    image: Option<PathBuf>,
     /// How many random operations are compared with the embedded control plane; 0 leaves that out.
     #[arg(long, default_value_t = OPERATIONS)]
     operations: u32,
@@ -45,7 +50,7 @@ pub fn run(e2e: &E2e) -> Result<()> {
     if let Some(file) = &e2e.kubeconfig {
         let which = Which { kubeconfig: Some(file.clone()), ..Which::default() };
         let kubeconfig = step("cluster", || cluster::up(&UpOptions::default(), &which))?;
-        return tests(e2e, &tools, &kubeconfig, &interrupt);
+        return tests(e2e, &tools, &kubeconfig, None, &interrupt);
     }
     let directory = tools::cache_directory()?.join("cluster");
     std::fs::create_dir_all(&directory)?;
@@ -55,24 +60,39 @@ pub fn run(e2e: &E2e) -> Result<()> {
     let which = Which { state: Some(directory.join(name)), ..Which::default() };
     // Old data makes the first seconds different, so each run starts from nothing; nothing here must outlast the machine.
     step("clear away what an earlier run left", || cluster::down(true, &which))?;
+    let image = match &e2e.image {
+        _ if !e2e.node => None,
+        Some(archive) => Some(archive.clone()),
+        None => Some(step("image", image::provide)?),
+    };
     let options = UpOptions { node: e2e.node, unsafe_no_fsync: true, ..UpOptions::default() };
-    let result = step("cluster up", || cluster::up(&options, &which))
-        .and_then(|kubeconfig| tests(e2e, &tools, &kubeconfig, &interrupt));
+    let result = step("cluster up", || cluster::up(&options, &which)).and_then(|kubeconfig| {
+        let image = image.map(|archive| load(&archive, &which)).transpose()?;
+        tests(e2e, &tools, &kubeconfig, image.as_deref(), &interrupt)
+    });
     let down = step("cluster down", || cluster::down(true, &which));
     result.and(down)
 }
 
-fn tests(e2e: &E2e, tools: &tools::Tools, kubeconfig: &PathBuf, interrupt: &Interrupt) -> Result<()> {
+/// Loads an image into the node; gives the name that pods know it by.
+fn load(archive: &Path, which: &Which) -> Result<String> {
+    cluster::load(archive, which)?;
+    image::reference_in(archive)
+}
+
+fn tests(e2e: &E2e, tools: &tools::Tools, kubeconfig: &Path, image: Option<&str>, interrupt: &Interrupt) -> Result<()> {
     interrupt.check()?;
     step("cargo build roadstead", || interrupt.run(cargo().args(["build", "--locked", "-p", "roadstead"])))?;
     step("cargo test roadstead-e2e", || {
         let mut test = cargo();
-        test.args(["test", "--locked", "-p", "roadstead-e2e", "--no-fail-fast"]).args(&e2e.arguments);
+        test.args(["test", "--locked", "-p", "roadstead-e2e", "--no-fail-fast"]);
+        test.args(tools.test_arguments(&e2e.arguments));
         test.envs(tools.env()).env("ROADSTEAD_BIN", target_directory().join("debug/roadstead"));
         test.env("ROADSTEAD_E2E_KUBECONFIG", kubeconfig).env("RUST_LIB_BACKTRACE", "0");
+        test.envs(image.map(|image| ("ROADSTEAD_E2E_IMAGE", image)));
         interrupt.run(&mut test)
     })?;
-    if e2e.operations == 0 || !root().join("conformance/Cargo.toml").is_file() {
+    if e2e.operations == 0 {
         return Ok(());
     }
     let seed = e2e.seed.unwrap_or_else(now);
@@ -88,7 +108,7 @@ fn tests(e2e: &E2e, tools: &tools::Tools, kubeconfig: &PathBuf, interrupt: &Inte
 fn checkout() -> String {
     let root = root();
     let hash = digest(&SHA256, root.as_os_str().as_encoded_bytes());
-    format!("e2e-{}", hash.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    format!("e2e-{}", hex(&hash.as_ref()[..4]))
 }
 
 fn now() -> u64 {

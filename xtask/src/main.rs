@@ -2,13 +2,13 @@
 
 mod chart;
 mod checks;
+mod clients;
 mod cluster;
 mod e2e;
 mod fuzz;
-mod helm;
+mod golang;
 mod image;
 mod interrupt;
-mod kubectl;
 mod openapi;
 mod step;
 mod tools;

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use super::api::Api;
 
 /// The oldest that Roadstead is tested on.
-const OLDEST: (u32, u32) = (1, 30);
+const OLDEST: (u32, u32) = (1, 33);
 
 /// Asks the cluster for its version; fails if it doesn't answer or is too old.
 pub fn version(api: &Api) -> Result<String> {
@@ -32,10 +32,10 @@ mod tests {
     fn old_and_unreadable_versions_are_refused() {
         for (version, expected) in [
             ("v1.34.4", true),
-            ("v1.30.0+k3s1", true),
-            ("v1.30-alpha", true),
+            ("v1.33.0+k3s1", true),
+            ("v1.33-alpha", true),
             ("v2.0.0", true),
-            ("v1.29.9", false),
+            ("v1.32.9", false),
             ("v1.9.0", false),
             ("", false),
             ("v1", false),

@@ -5,10 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::api::Api;
-use super::golang::Module;
+use super::programs::GATEWAY;
 
-/// The module that holds them.
-pub const CRDS: Module = Module { directory: "gateway-api", main: "sigs.k8s.io/gateway-api", programs: &[] };
 /// One of them, whose presence stands for all.
 const ONE: &str = "httproutes.gateway.networking.k8s.io";
 
@@ -19,7 +17,7 @@ pub fn installed(api: &Api) -> bool {
 
 /// Applies those of the standard channel, and waits until they are served.
 pub fn install(api: &Api) -> Result<()> {
-    let directory = CRDS.unpacked()?.join("config/crd/standard");
+    let directory = GATEWAY.unpacked()?.join("config/crd/standard");
     api.output(&["apply", "--server-side", "--force-conflicts", "-f", &directory.display().to_string()])?;
     api.wait("customresourcedefinition", &format!("{ONE} --for=condition=Established"), Duration::from_secs(60))
 }

@@ -8,8 +8,8 @@
 //! |---|---|
 //! | `up`, `down`, `status` | the commands |
 //! | `control_plane` | command lines (pure) |
-//! | `node`, `image`, `check` | kubelet and what it needs; images of one program; whether pods run |
-//! | `golang` | building programs from Go modules |
+//! | `node`, `check` | kubelet and what it needs; whether pods run |
+//! | `programs` | what is built |
 //! | `pki`, `kubeconfig` | certificates and who uses them |
 //! | `process`, `component` | processes that outlive the command; whether they are ready |
 //! | `state`, `ports` | what is kept on disk |
@@ -22,13 +22,12 @@ mod control_plane;
 mod down;
 mod external;
 mod gateway;
-mod golang;
-mod image;
 mod kubeconfig;
 mod node;
 mod pki;
 mod ports;
 mod process;
+mod programs;
 mod state;
 mod status;
 mod up;
@@ -42,10 +41,13 @@ use clap::{Args, Subcommand, ValueEnum};
 use self::api::Api;
 use self::component::Component;
 pub use self::down::down;
+#[cfg(test)]
+pub use self::programs::MODULES;
+pub use self::programs::kubernetes_version;
 use self::state::{Layout, Settings};
 pub use self::up::up;
 use crate::step::step;
-use crate::{kubectl, tools};
+use crate::{clients, tools};
 
 /// Where the API server listens for a cluster with a node: an address of this machine alone, which pods reach too.
 const NODE_ADDRESS: &str = "10.200.0.1";
@@ -56,8 +58,8 @@ const SERVICE_ADDRESS: &str = "10.96.0.1";
 /// The directory with `etcd` and `kube-apiserver`, which are built unless they are there.
 pub fn api_server_programs() -> Result<PathBuf> {
     let cache = tools::cache_directory()?;
-    golang::KUBERNETES.provide(&cache, "etcd")?;
-    let mut path = golang::KUBERNETES.provide(&cache, "kube-apiserver")?.path;
+    programs::KUBERNETES.provide(&cache, "etcd")?;
+    let mut path = programs::KUBERNETES.provide(&cache, "kube-apiserver")?.path;
     path.pop();
     Ok(path)
 }
@@ -152,7 +154,8 @@ pub fn run(command: Command) -> Result<()> {
     }
 }
 
-fn load(archive: &Path, which: &Which) -> Result<()> {
+/// Imports an image archive into the node of a cluster of ours.
+pub fn load(archive: &Path, which: &Which) -> Result<()> {
     let layout = which.layout()?;
     match Settings::load(&layout)? {
         Some(settings) if settings.node && which.kubeconfig.is_none() => {
@@ -189,6 +192,6 @@ impl Which {
             Some(file) => std::path::absolute(file)?,
             None => self.layout()?.kubeconfig(),
         };
-        Ok(Api { kubectl: kubectl::provide(&tools::cache_directory()?)?, kubeconfig })
+        Ok(Api { kubectl: clients::KUBECTL.provide(&tools::cache_directory()?)?, kubeconfig })
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use super::api::Api;
 use super::state::{Layout, Settings};
 use super::{
-    NODE_ADDRESS, UpOptions, Which, control_plane, external, gateway, golang, kubeconfig, node, pki, ports, process,
+    NODE_ADDRESS, UpOptions, Which, control_plane, external, gateway, kubeconfig, node, pki, ports, process, programs,
     wait,
 };
 use crate::step::step;
@@ -88,7 +88,7 @@ fn settings(options: &UpOptions, layout: &Layout) -> Result<Settings> {
     let cache = tools::cache_directory()?;
     let mut settings = Settings::new(options.node, !options.unsafe_no_fsync);
     for name in control_plane::PROGRAMS {
-        let built = golang::KUBERNETES.provide(&cache, name)?;
+        let built = programs::KUBERNETES.provide(&cache, name)?;
         settings.versions.insert(name.into(), built.version);
         settings.programs.insert(name.into(), built.path);
     }

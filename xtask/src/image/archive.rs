@@ -4,21 +4,21 @@
 //! keeps labels in unordered maps, so every document is sorted before it is written.
 
 use std::collections::HashMap;
+use std::io::Read;
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use oci_spec::image::{
-    ANNOTATION_CREATED, ANNOTATION_DESCRIPTION, ANNOTATION_LICENSES, ANNOTATION_REF_NAME, ANNOTATION_REVISION,
-    ANNOTATION_TITLE, ANNOTATION_VERSION, Arch, ConfigBuilder, Descriptor, HistoryBuilder, ImageConfigurationBuilder,
-    ImageIndexBuilder, ImageManifestBuilder, MediaType, OciLayoutBuilder, Os, RootFsBuilder, SCHEMA_VERSION,
-    Sha256Digest,
+    ANNOTATION_REF_NAME, Arch, ConfigBuilder, Descriptor, HistoryBuilder, ImageConfigurationBuilder, ImageIndexBuilder,
+    ImageManifestBuilder, MediaType, OciLayoutBuilder, Os, RootFsBuilder, SCHEMA_VERSION, Sha256Digest,
 };
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use serde_json::json;
 use tar::{Builder, EntryType, Header};
 
-use super::rootfs::USER;
+use crate::step::hex;
 
 /// The name by which containerd stores it.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
@@ -27,18 +27,22 @@ const CONTAINERD_NAME: &str = "io.containerd.image.name";
 pub struct Settings {
     /// Name and tag, e.g. `roadstead:0.1.0`.
     pub reference: String,
-    /// Version of Roadstead.
-    pub version: String,
-    /// The commit.
-    pub revision: String,
-    /// Its time.
+    /// The processor that it is for.
+    pub architecture: Arch,
+    /// Path of what runs.
+    pub entrypoint: String,
+    /// User and group that it runs as.
+    pub user: u64,
+    /// Labels of the image and annotations of its manifest.
+    pub labels: Vec<(&'static str, String)>,
+    /// When its content was made.
     pub created: Timestamp,
 }
 
 impl Settings {
     /// The platform, as users write it.
-    pub fn platform(&self) -> &'static str {
-        "linux/amd64"
+    pub fn platform(&self) -> String {
+        format!("linux/{}", self.architecture)
     }
 
     /// Name with registry and path, as containerd and docker complete a short one; and the tag.
@@ -57,19 +61,6 @@ impl Settings {
         };
         (format!("{name}:{tag}"), tag.to_string())
     }
-
-    fn labels(&self) -> HashMap<String, String> {
-        [
-            (ANNOTATION_TITLE, "roadstead"),
-            (ANNOTATION_DESCRIPTION, "Webhooks for clusters that nobody can reach"),
-            (ANNOTATION_LICENSES, "Apache-2.0"),
-            (ANNOTATION_VERSION, &self.version),
-            (ANNOTATION_REVISION, &self.revision),
-            (ANNOTATION_CREATED, &self.created.to_string()),
-        ]
-        .map(|(key, value)| (key.to_string(), value.to_string()))
-        .into()
-    }
 }
 
 /// The documents and layers of one image, each under its digest.
@@ -79,8 +70,8 @@ struct Blobs(Vec<(String, Vec<u8>)>);
 impl Blobs {
     /// Keeps bytes; gives what refers to them.
     fn keep(&mut self, media_type: MediaType, bytes: Vec<u8>) -> Result<Descriptor> {
-        let hash: String = digest(&SHA256, &bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        let descriptor = Descriptor::new(media_type, bytes.len() as u64, hash.parse::<Sha256Digest>()?);
+        let hash: Sha256Digest = hex(digest(&SHA256, &bytes).as_ref()).parse()?;
+        let descriptor = Descriptor::new(media_type, bytes.len() as u64, hash);
         self.0.push((path_of(&descriptor), bytes));
         Ok(descriptor)
     }
@@ -101,15 +92,17 @@ pub fn archive(layers: &[Vec<u8>], settings: &Settings) -> Result<(Vec<u8>, Stri
     // Not compressed: a layer's digest is that of its content.
     let diff_ids: Vec<String> = described.iter().map(|layer| layer.digest().to_string()).collect();
     let history = HistoryBuilder::default().created(created.as_str()).created_by("cargo xtask image").build()?;
+    let labels =
+        || settings.labels.iter().map(|(key, value)| (key.to_string(), value.clone())).collect::<HashMap<_, _>>();
     let run = ConfigBuilder::default()
-        .user(format!("{USER}:{USER}"))
-        .entrypoint(["/roadstead".to_string()])
+        .user(format!("{0}:{0}", settings.user))
+        .entrypoint([settings.entrypoint.clone()])
         .working_dir("/")
-        .labels(settings.labels())
+        .labels(labels())
         .build()?;
     let config = ImageConfigurationBuilder::default()
         .created(created.as_str())
-        .architecture(Arch::Amd64)
+        .architecture(settings.architecture.clone())
         .os(Os::Linux)
         .config(run)
         .rootfs(RootFsBuilder::default().diff_ids(diff_ids).build()?)
@@ -121,7 +114,7 @@ pub fn archive(layers: &[Vec<u8>], settings: &Settings) -> Result<(Vec<u8>, Stri
         .media_type(MediaType::ImageManifest)
         .config(config.clone())
         .layers(described.clone())
-        .annotations(settings.labels())
+        .annotations(labels())
         .build()?;
     let mut manifest = blobs.keep(MediaType::ImageManifest, document(&manifest)?)?;
     let image = manifest.digest().to_string();
@@ -145,6 +138,22 @@ pub fn archive(layers: &[Vec<u8>], settings: &Settings) -> Result<(Vec<u8>, Stri
     files.push(("manifest.json".into(), document(&docker)?));
     files.push(("oci-layout".into(), document(&layout)?));
     Ok((tar_of(files, settings)?, image))
+}
+
+/// The name by which an archive of this or `docker save`'s form is stored where it is loaded.
+pub fn reference_in(archive: &Path) -> Result<String> {
+    let file = std::fs::File::open(archive).with_context(|| archive.display().to_string())?;
+    for entry in tar::Archive::new(file).entries()? {
+        let mut entry = entry?;
+        if entry.path()?.as_os_str() == "manifest.json" {
+            let mut text = String::new();
+            entry.read_to_string(&mut text)?;
+            let manifest: serde_json::Value = serde_json::from_str(&text)?;
+            let name = manifest.pointer("/0/RepoTags/0").and_then(|name| name.as_str());
+            return name.map(String::from).with_context(|| format!("{} names no image", archive.display()));
+        }
+    }
+    bail!("{} is no archive of an image: it has no manifest.json", archive.display())
 }
 
 /// A document as bytes, always the same.
@@ -191,8 +200,10 @@ mod tests {
         ] {
             let settings = Settings {
                 reference: reference.into(),
-                version: String::new(),
-                revision: String::new(),
+                architecture: Arch::Amd64,
+                entrypoint: String::new(),
+                user: 0,
+                labels: Vec::new(),
                 created: Timestamp::UNIX_EPOCH,
             };
             assert_eq!(settings.full_reference(), (full.to_string(), tag.to_string()), "{reference}");

@@ -1,4 +1,4 @@
-//! `cargo xtask image`: Roadstead as a container image, from nothing but its own static binary.
+//! `cargo xtask image`: Roadstead as a container image, from nothing but its own static binary; and the small images of tests.
 //!
 //! In: a binary (built here unless one is given), the commit, the authorities that Mozilla trusts. Out: an archive that containerd
 //! (`ctr images import`), skopeo (`oci-archive:`) and docker (`load`) read, and its digest on stdout. The same commit gives the same
@@ -16,12 +16,19 @@ use std::{
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use oci_spec::image::{
+    ANNOTATION_CREATED, ANNOTATION_DESCRIPTION, ANNOTATION_LICENSES, ANNOTATION_REVISION, ANNOTATION_TITLE,
+    ANNOTATION_VERSION, Arch,
+};
 
 use crate::step::{cargo, output, root, run, step};
 use archive::Settings;
+pub use archive::reference_in;
 
 /// The only target: on others the archive's platform would not be true.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The user `nobody` of most distributions.
+const NOBODY: u64 = 65534;
 
 /// Arguments of `image`.
 #[derive(clap::Args)]
@@ -37,8 +44,41 @@ pub struct Args {
     tag: Option<String>,
 }
 
+impl Default for Args {
+    fn default() -> Self {
+        Self { binary: None, output: root().join("target/roadstead-image.tar"), tag: None }
+    }
+}
+
 /// Builds, packs, and prints the image's digest.
 pub fn image(args: &Args) -> Result<()> {
+    println!("{}", make(args)?);
+    Ok(())
+}
+
+/// Builds and packs Roadstead as it is; gives the archive.
+pub fn provide() -> Result<PathBuf> {
+    let args = Args::default();
+    make(&args)?;
+    Ok(args.output)
+}
+
+/// Packs another static program, alone and as nobody, for this machine's processor.
+pub fn of_program(archive: &Path, reference: &str, name: &'static str, program: &Path) -> Result<()> {
+    let program = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    let architecture = if std::env::consts::ARCH == "aarch64" { Arch::ARM64 } else { Arch::Amd64 };
+    let settings = Settings {
+        reference: reference.into(),
+        architecture,
+        entrypoint: format!("/{name}"),
+        user: NOBODY,
+        labels: Vec::new(),
+        created: Timestamp::UNIX_EPOCH,
+    };
+    write(archive, &[rootfs::layer(rootfs::program(name, &program), 0)?], &settings).map(drop)
+}
+
+fn make(args: &Args) -> Result<String> {
     let binary = match &args.binary {
         Some(file) => file.clone(),
         None => step("static binary", build)?,
@@ -46,24 +86,38 @@ pub fn image(args: &Args) -> Result<()> {
     let program = fs::read(&binary).with_context(|| binary.display().to_string())?;
     static_elf::check(&program).with_context(|| binary.display().to_string())?;
     let version = env!("CARGO_PKG_VERSION");
-    let settings = Settings {
-        reference: args.tag.clone().unwrap_or_else(|| format!("roadstead:{version}")),
-        version: version.into(),
-        revision: output(git().args(["describe", "--always", "--abbrev=40", "--dirty"]))?,
-        created: created()?,
-    };
+    let reference = args.tag.clone().unwrap_or_else(|| format!("roadstead:{version}"));
+    let revision = output(git().args(["describe", "--always", "--abbrev=40", "--dirty"]))?;
+    let settings = settings(reference, version.into(), revision, created()?);
     let digest = step("archive", || pack(&program, &settings, &args.output))?;
     eprintln!("{}: {} as {}", args.output.display(), settings.reference, settings.platform());
-    println!("{digest}");
-    Ok(())
+    Ok(digest)
 }
 
-/// Packs a program; gives the image's digest.
+/// What Roadstead's own image says about itself.
+fn settings(reference: String, version: String, revision: String, created: Timestamp) -> Settings {
+    let labels = vec![
+        (ANNOTATION_TITLE, "roadstead".into()),
+        (ANNOTATION_DESCRIPTION, "Webhooks for clusters that nobody can reach".into()),
+        (ANNOTATION_LICENSES, "Apache-2.0".into()),
+        (ANNOTATION_VERSION, version),
+        (ANNOTATION_REVISION, revision),
+        (ANNOTATION_CREATED, created.to_string()),
+    ];
+    let entrypoint = "/roadstead".into();
+    Settings { reference, architecture: Arch::Amd64, entrypoint, user: rootfs::USER, labels, created }
+}
+
+/// Packs the program; gives the image's digest.
 fn pack(program: &[u8], settings: &Settings, target: &Path) -> Result<String> {
     let time = u64::try_from(settings.created.as_second()).context("a commit from before 1970")?;
     // The program last and alone: what is under it stays when it changes.
-    let layers = [rootfs::layer(rootfs::ground(), time)?, rootfs::layer(rootfs::program(program), time)?];
-    let (bytes, digest) = archive::archive(&layers, settings)?;
+    let layers = [rootfs::layer(rootfs::ground(), time)?, rootfs::layer(rootfs::program("roadstead", program), time)?];
+    write(target, &layers, settings)
+}
+
+fn write(target: &Path, layers: &[Vec<u8>], settings: &Settings) -> Result<String> {
+    let (bytes, digest) = archive::archive(layers, settings)?;
     fs::write(target, bytes).with_context(|| target.display().to_string())?;
     Ok(digest)
 }
@@ -109,12 +163,7 @@ mod tests {
     use super::*;
 
     fn settings(reference: &str) -> Settings {
-        Settings {
-            reference: reference.into(),
-            version: "1.2.3".into(),
-            revision: "abc".into(),
-            created: Timestamp::from_second(1_700_000_000).unwrap(),
-        }
+        super::settings(reference.into(), "1.2.3".into(), "abc".into(), Timestamp::from_second(1_700_000_000).unwrap())
     }
 
     #[test]
@@ -130,6 +179,21 @@ mod tests {
         assert_ne!(pack(b"another", &settings("roadstead:1.2.3"), &two).unwrap(), first);
         // The name is beside the image, not in it.
         assert_eq!(pack(b"program", &settings("example.com/x:y"), &two).unwrap(), first);
+    }
+
+    #[test]
+    fn a_small_image_says_what_runs_and_under_which_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let (program, archive) = (directory.path().join("p"), directory.path().join("image.tar"));
+        fs::write(&program, "a program").unwrap();
+        of_program(&archive, "localhost/x:1", "hello", &program).unwrap();
+        assert_eq!(reference_in(&archive).unwrap(), "localhost/x:1");
+        let source = format!("docker-archive:{}", archive.display());
+        let config = output(Command::new("skopeo").args(["inspect", "--config", &source])).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        assert_eq!(config["config"]["Entrypoint"][0], "/hello");
+        assert_eq!(config["config"]["User"], "65534:65534");
+        assert!(reference_in(&program).is_err());
     }
 
     /// As skopeo, which shares no code with us, reads it.

@@ -42,9 +42,9 @@ pub fn ground() -> Vec<Entry> {
     ]
 }
 
-/// The program.
-pub fn program(bytes: &[u8]) -> Vec<Entry> {
-    vec![Entry::new("roadstead", 0o755, bytes)]
+/// A program in the root directory.
+pub fn program(name: &'static str, bytes: &[u8]) -> Vec<Entry> {
+    vec![Entry::new(name, 0o755, bytes)]
 }
 
 /// The authorities that Mozilla trusts for servers, PEM, as the pinned crate `webpki-root-certs` has them.

@@ -108,7 +108,7 @@ pub fn release(layout: &Layout, packages: &Packages) -> Result<()> {
         }
     }
     for family in ["iptables", "ip6tables"] {
-        remove_rules(packages, family)?;
+        remove_rules(layout, packages, family)?;
     }
     for group in pod_groups() {
         remove_group(&group)?;
@@ -164,7 +164,7 @@ fn ours(mounts: &str, roots: &[PathBuf]) -> Vec<String> {
     points
 }
 
-fn remove_rules(packages: &Packages, family: &str) -> Result<()> {
+fn remove_rules(layout: &Layout, packages: &Packages, family: &str) -> Result<()> {
     let Ok(rules) = output(&mut packages.command(&format!("path/{family}-save"))) else {
         return Ok(()); // A kernel without this family.
     };
@@ -172,16 +172,11 @@ fn remove_rules(packages: &Packages, family: &str) -> Result<()> {
     if kept == rules {
         return Ok(());
     }
-    let file = tempfile(&kept)?;
+    let file = layout.path(&format!("{family}.rules"));
+    write_private(&file, &format!("{kept}\n"))?;
     let result = output(packages.command(&format!("path/{family}-restore")).arg(&file));
     fs::remove_file(file)?;
     result.map(drop).with_context(|| format!("cannot remove the {family} rules"))
-}
-
-fn tempfile(text: &str) -> Result<PathBuf> {
-    let path = std::env::temp_dir().join(format!("roadstead-rules-{}", std::process::id()));
-    write_private(&path, &format!("{text}\n"))?;
-    Ok(path)
 }
 
 /// The rules of `iptables-save` without chains and rules of kube-proxy, kubelet, the network plugins, or for the pods' bridge.

@@ -20,11 +20,12 @@ pub use self::config::HELLO_IMAGE;
 use self::packages::Packages;
 use super::api::Api;
 use super::component::{Component, Probe};
-use super::golang;
 use super::pki::NODE;
 use super::process::Program;
+use super::programs;
 use super::state::{Layout, Settings, private_directory, write_private};
-use super::{image, kubeconfig, wait};
+use super::{kubeconfig, wait};
+use crate::image;
 use crate::step::{on_path, output, step};
 use crate::tools;
 
@@ -65,7 +66,7 @@ pub fn provide(settings: &mut Settings, cache: &Path) -> Result<()> {
     note("containerd", format!("v{version}"), containerd);
     note("packages", String::new(), packages.root().into());
     for (module, names) in
-        [(golang::KUBERNETES, &["kubelet", "kube-proxy"][..]), (golang::NODE, &["coredns", "pause", "hello"])]
+        [(programs::KUBERNETES, &["kubelet", "kube-proxy"][..]), (programs::NODE, &["coredns", "pause", "hello"])]
     {
         for name in names {
             let built = module.provide(cache, name)?;
@@ -173,7 +174,7 @@ fn images(layout: &Layout, settings: &Settings) -> Result<()> {
     for (image, name) in [(config::PAUSE_IMAGE, "pause"), (config::HELLO_IMAGE, "hello")] {
         let archive = layout.path("node").join(format!("{name}.tar"));
         let program = settings.programs.get(name).with_context(|| format!("{name} was not built"))?;
-        image::write(&archive, image, name, program)?;
+        image::of_program(&archive, image, name, program)?;
         load(layout, settings, &archive)?;
     }
     Ok(())
