@@ -60,6 +60,16 @@ pub(crate) async fn prepared() -> Result<&'static Path> {
     Ok(READY.get_or_try_init(prepare).await?)
 }
 
+/// Makes a namespace with the label: for what has no platform. Who makes it deletes it.
+pub fn make_namespace(kubectl: &Kubectl, name: &str) -> Result<()> {
+    let namespace = json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {LABEL: RUN.as_str()}},
+    });
+    let said = kubectl.say(&["create", "-f", "-"], &namespace.to_string())?;
+    ensure!(said.code == 0, "namespace {name} can't be made: {said:?}");
+    Ok(())
+}
+
 /// Deletes what runs on this machine that are over have left behind.
 async fn sweep(client: &Client) -> Result<()> {
     let namespaces: Api<Namespace> = Api::all(client.clone());

@@ -36,7 +36,7 @@ impl Ground {
 }
 
 /// The administrator's kubeconfig of the real cluster, if there is one.
-pub(crate) fn cluster_kubeconfig() -> Option<PathBuf> {
+pub fn cluster_kubeconfig() -> Option<PathBuf> {
     std::env::var_os("ROADSTEAD_E2E_KUBECONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
@@ -45,21 +45,27 @@ pub fn only_on(ground: Ground, reason: &str) -> bool {
     if Ground::here() == ground {
         return true;
     }
+    leave_out(reason);
+    false
+}
+
+/// Tells and counts that the calling scenario does not run here, because of something else than the ground.
+pub fn leave_out(reason: &str) {
     let name = scenario();
     say(&format!("left out on {}: {name}: {reason}", Ground::here().name()));
     with(|tally| {
         tally.left_out.insert(name, reason.to_string());
         tally.tell();
     });
-    false
 }
 
-/// A scenario under way.
-pub(crate) struct Open(());
+/// A scenario under way. A [`Platform`](crate::Platform) holds one; scenarios without a platform hold one themselves.
+pub struct Open(());
 
 impl Open {
     /// Counts the calling scenario.
-    pub(crate) fn new() -> Open {
+    #[expect(clippy::new_without_default, reason = "it counts, which is no default")]
+    pub fn new() -> Open {
         with(|tally| {
             tally.open += 1;
             *tally.ran.entry(scenario()).or_default() += 1;

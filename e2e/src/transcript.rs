@@ -24,7 +24,7 @@ use anyhow::{Context, Result, bail, ensure};
 use regex::Regex;
 use tempfile::TempDir;
 
-use crate::tools;
+use crate::{cluster::make_namespace, kubectl::Kubectl, tools};
 
 /// Seconds that one command may take.
 const PATIENCE: &str = "60";
@@ -155,7 +155,8 @@ impl Stage {
         let namespace = format!("verbs-{}", unique.get(unique.len() - 6..).context("a short path")?);
         let mut stage = Stage { namespace, server: String::new(), scratch, path, prelude: prelude.into() };
         stage.server = stage.must("kubectl config view --minify -o jsonpath={.clusters[0].cluster.server}")?;
-        stage.must("kubectl create namespace $NS && kubectl config set-context --current --namespace=$NS")?;
+        make_namespace(&Kubectl::new(kubeconfig)?, &stage.namespace)?;
+        stage.must("kubectl config set-context --current --namespace=$NS")?;
         stage.must("eventually kubectl get serviceaccount default")?;
         Ok(stage)
     }
@@ -223,6 +224,8 @@ fn level(text: &str) -> Result<String> {
         (r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}", "Thu, 01 Jan 2026 00:00:00 +0000"),
         (r#"(resourceVersion"?): ?"\d+""#, r#"$1: "1""#),
         (r"(Resource Version):( +)\d+", "$1:${2}1"),
+        // The label by which namespaces of tests are known.
+        (r"(?m)^ +roadstead\.dev/e2e[:=].*\n", ""),
         (r"\beyJ[\w-]+\.[\w-]+\.[\w-]+", "TOKEN"),
         // kubectl diff: names of directories, times of files.
         (r"(LIVE|MERGED)-\d+", "$1"),

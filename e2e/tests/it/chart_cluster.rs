@@ -1,16 +1,16 @@
 //! The Helm chart on a real Kubernetes: its objects are valid there, its rights suffice, an upgrade keeps the data.
 //!
-//! Needs `ROADSTEAD_E2E_KUBECONFIG`; without it each test says that it did not look. No node is needed: the roles run here, as the
-//! ServiceAccounts and with the rights that the chart gives them.
+//! No node is needed: the roles run here, as the ServiceAccounts and with the rights that the chart gives them.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use roadstead_e2e::{
-    Kubectl, Receiver, Result, bail, ensure, eventually,
+    Ground, Kubectl, Receiver, Result, bail, cluster_kubeconfig, ensure, eventually,
+    ground::Open,
     helm::{self, Helm, path, values_file, values_files},
     http::get,
-    post,
+    make_namespace, only_on, post,
     process::Process,
     sign, tools,
     up::cli,
@@ -28,23 +28,25 @@ struct Cluster {
     /// Where endpoints, subscribers and triggers are.
     work: String,
     scratch: TempDir,
+    _open: Open,
 }
 
 impl Cluster {
-    /// `None`, and a word about it, where there is no cluster. `what` goes into the namespaces' names.
+    /// `None` where there is no cluster. `what` goes into the namespaces' names.
     fn find(what: &str) -> Result<Option<Cluster>> {
-        let Some(admin) = std::env::var_os("ROADSTEAD_E2E_KUBECONFIG").map(PathBuf::from) else {
-            eprintln!("NOT TESTED: ROADSTEAD_E2E_KUBECONFIG is not set; `cargo xtask e2e` brings up a cluster");
+        let Some(admin) = cluster_kubeconfig() else {
+            only_on(Ground::Kubernetes, "the chart is for clusters");
             return Ok(None);
         };
+        let open = Open::new();
         let kubectl = Kubectl::new(&admin)?;
         let ground = format!("chart-{what}-{}", std::process::id());
         let work = format!("{ground}-work");
         for namespace in [&ground, &work] {
-            kubectl.run(&format!("create namespace {namespace}"))?;
+            make_namespace(&kubectl, namespace)?;
         }
         let helm = Helm::on(&admin)?;
-        Ok(Some(Cluster { admin, kubectl, helm, ground, work, scratch: tempfile::tempdir()? }))
+        Ok(Some(Cluster { admin, kubectl, helm, ground, work, scratch: tempfile::tempdir()?, _open: open }))
     }
 
     /// Applies objects for good, or only asks whether the API server would.

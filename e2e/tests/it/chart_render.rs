@@ -321,6 +321,7 @@ fn chart_refuses_wrong_values_and_says_which() -> Result<()> {
         (&hub, "hub.persistence.accessModes={ReadWriteMany}", "/hub/persistence/accessModes"),
         (&hub, "hub.replicas=2", "'replicas' not allowed"),
         (&hub, "hub.tls.secretName=", "the hub needs TLS"),
+        (&hub, "hub.tls.secretName=,hub.trustedProxies={10.0.0.0/8},hub.tls.privateCa=true", "hub.tls.privateCa says"),
         (&hub, "hub.trustedProxies={10.0.0.1}", "/hub/trustedProxies/0"),
         (&hub, "image.digest=abc", "/image/digest"),
         (&hub, "watchNamespaces={Team_A}", "/watchNamespaces/0"),

@@ -1,16 +1,17 @@
 //! The whole thing as pods: the image that `cargo xtask image` packs, installed by the chart, on a cluster with a node.
 //!
-//! Needs `ROADSTEAD_E2E_KUBECONFIG`, a node on this machine (`cargo xtask cluster up --node`), and `ROADSTEAD_E2E_IMAGE`, the name
-//! under which the image was loaded there (`cargo xtask cluster load`). Without these it says that it did not look.
+//! `cargo xtask e2e --node` plays it: it takes a cluster with a node on this machine, and `ROADSTEAD_E2E_IMAGE`, the name under which
+//! the image was loaded there.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use roadstead_e2e::{
-    Kubectl, Result, bail, ensure,
+    Ground, Kubectl, Result, bail, cluster_kubeconfig, ensure,
+    ground::Open,
     helm::{self, Helm, path},
-    post, sign,
+    leave_out, make_namespace, only_on, post, sign,
     up::cli,
     wait::within,
 };
@@ -32,28 +33,30 @@ struct Pods {
     ground: String,
     work: String,
     scratch: TempDir,
+    _open: Open,
 }
 
 impl Pods {
     fn find() -> Result<Option<Pods>> {
-        let (admin, image) = (std::env::var_os("ROADSTEAD_E2E_KUBECONFIG"), std::env::var("ROADSTEAD_E2E_IMAGE").ok());
-        let (Some(admin), Some(image)) = (admin.map(PathBuf::from), image) else {
-            eprintln!("NOT TESTED: ROADSTEAD_E2E_KUBECONFIG and ROADSTEAD_E2E_IMAGE are not both set: no pods");
+        let Some(admin) = cluster_kubeconfig() else {
+            only_on(Ground::Kubernetes, "nothing runs pods here");
             return Ok(None);
         };
-        let kubectl = Kubectl::new(&admin)?;
-        if kubectl.run("get nodes -o name")?.is_empty() {
-            eprintln!("NOT TESTED: the cluster has no node; `cargo xtask cluster up --node` makes one");
+        let Ok(image) = std::env::var("ROADSTEAD_E2E_IMAGE") else {
+            leave_out("ROADSTEAD_E2E_IMAGE names no image: `cargo xtask e2e --node` makes one and sets it");
             return Ok(None);
-        }
+        };
+        let open = Open::new();
+        let kubectl = Kubectl::new(&admin)?;
+        ensure!(!kubectl.run("get nodes -o name")?.is_empty(), "there is an image, and no node for it");
         let ground = format!("pods-{}", std::process::id());
         let work = format!("{ground}-work");
-        kubectl.run(&format!("create namespace {ground}"))?;
+        make_namespace(&kubectl, &ground)?;
         // What is not restricted is not admitted.
         kubectl.run(&format!("label namespace {ground} pod-security.kubernetes.io/enforce=restricted"))?;
-        kubectl.run(&format!("create namespace {work}"))?;
+        make_namespace(&kubectl, &work)?;
         let helm = Helm::on(&admin)?;
-        Ok(Some(Pods { admin, kubectl, helm, image, ground, work, scratch: tempfile::tempdir()? }))
+        Ok(Some(Pods { admin, kubectl, helm, image, ground, work, scratch: tempfile::tempdir()?, _open: open }))
     }
 
     /// A certificate for the hub's Service, as a Secret; gives its PEM, which is its own authority.

@@ -6,36 +6,30 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use roadstead_e2e::cluster_kubeconfig;
+use roadstead_e2e::ground::Open;
 use roadstead_e2e::transcript::{Stage, Transcript};
 use roadstead_e2e::up::Up;
-
-/// The control plane under test: the one that is named, else an embedded one of its own.
-struct Ground {
-    kubeconfig: PathBuf,
-    _up: Option<Up>,
-}
-
-async fn ground() -> Result<Ground> {
-    if let Some(kubeconfig) = std::env::var_os("ROADSTEAD_E2E_KUBECONFIG") {
-        return Ok(Ground { kubeconfig: kubeconfig.into(), _up: None });
-    }
-    let up = Up::with(&[]).await?;
-    Ok(Ground { kubeconfig: up.kubeconfig(), _up: Some(up) })
-}
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts")
 }
 
 async fn play(name: &str) -> Result<()> {
-    let ground = ground().await?;
+    let _open = Open::new();
+    let cluster = cluster_kubeconfig();
+    let up = match cluster {
+        Some(_) => None,
+        None => Some(Up::with(&[]).await?),
+    };
+    let kubeconfig = cluster.or_else(|| up.as_ref().map(Up::kubeconfig)).context("no ground")?;
     let file = directory().join(format!("{name}.txt"));
     let recorded = Transcript::parse(&std::fs::read_to_string(&file)?).with_context(|| file.display().to_string())?;
     let prelude = directory().join("prelude.sh");
-    let stage = Stage::open(&ground.kubeconfig, &prelude)?;
+    let stage = Stage::open(&kubeconfig, &prelude)?;
     let said = recorded.run(&stage)?;
     if std::env::var_os("ROADSTEAD_RECORD_TRANSCRIPTS").is_some() {
-        ensure!(ground._up.is_none(), "what is recorded must be a real Kubernetes: set ROADSTEAD_E2E_KUBECONFIG");
+        ensure!(up.is_none(), "what is recorded must be a real Kubernetes: set ROADSTEAD_E2E_KUBECONFIG");
         return Ok(std::fs::write(&file, said.to_string())?);
     }
     let differences = recorded.differences(&said);

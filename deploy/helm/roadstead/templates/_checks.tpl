@@ -10,6 +10,9 @@
 {{- if not (or (include "roadstead.tlsSecret" .) .Values.hub.trustedProxies) -}}
 {{- fail "the hub needs TLS for subscribers' tokens: set hub.tls.secretName, hub.tls.certManager.enabled, or hub.trustedProxies if a proxy terminates it" -}}
 {{- end -}}
+{{- if and .Values.hub.tls.privateCa (not (include "roadstead.tlsSecret" .)) -}}
+{{- fail "hub.tls.privateCa says what is in the hub's Secret: set hub.tls.secretName or hub.tls.certManager.enabled" -}}
+{{- end -}}
 {{- if and .Values.hub.tls.certManager.enabled (not .Values.hub.tls.certManager.issuerRef) -}}
 {{- fail "hub.tls.certManager.issuerRef is required with hub.tls.certManager.enabled" -}}
 {{- end -}}
