@@ -158,6 +158,7 @@ impl Stage {
         make_namespace(&Kubectl::new(kubeconfig)?, &stage.namespace)?;
         stage.must("kubectl config set-context --current --namespace=$NS")?;
         stage.must("eventually kubectl get serviceaccount default")?;
+        stage.must("eventually kubectl get configmap kube-root-ca.crt")?;
         Ok(stage)
     }
 
