@@ -125,7 +125,7 @@ impl Hub {
             subscribers: known.clone(),
             presence,
             endpoints_changed,
-            recorder: Recorder::new(client.clone(), "roadstead-hub"),
+            recorder: Arc::new(Recorder::new(client.clone(), "roadstead-hub")),
         };
         tasks.spawn(controller.run(readiness.clone(), stop.clone()));
 

@@ -110,13 +110,21 @@ where
 {
     let parts: Vec<Option<String>> = namespaces.parts().collect();
     let streams = parts.iter().enumerate().map(|(index, part)| {
-        let events = watcher(api::<K>(client, part.as_deref()), watcher::Config::default()).default_backoff();
-        events.map(move |event| (index, event)).boxed()
+        let events = watcher(api::<K>(client, part.as_deref()), watcher::Config::default());
+        // The start of a list is no success yet: it would make every pause the first.
+        let events = events.filter(|event| std::future::ready(!matches!(event, Ok(Event::Init))));
+        events.default_backoff().map(move |event| (index, event)).boxed()
     });
     let mut merge = Merge::new(parts.clone());
     select_all(streams)
         .filter_map(move |(index, event)| {
-            let seen = event.map(|event| merge.take(index, event)).transpose();
+            let seen = match event {
+                Ok(event) => merge.take(index, event).map(Ok),
+                Err(error) => {
+                    merge.forget(index);
+                    Some(Err(error))
+                }
+            };
             async move { seen }
         })
         .boxed()
@@ -137,6 +145,13 @@ impl<K> Merge<K> {
     fn new(parts: Vec<Option<String>>) -> Self {
         let part = |namespace| Part { namespace, gathered: Vec::new(), listed: false };
         Self { parts: parts.into_iter().map(part).collect() }
+    }
+
+    /// A list broke off.
+    fn forget(&mut self, index: usize) {
+        if let Some(part) = self.parts.get_mut(index) {
+            part.gathered.clear();
+        }
     }
 
     fn take(&mut self, index: usize, event: Event<K>) -> Option<Seen<K>> {
@@ -196,6 +211,10 @@ mod tests {
         ] {
             assert_eq!(merge.take(part, event), expected);
         }
+        merge.take(0, Event::InitApply(7));
+        merge.forget(0);
+        merge.take(0, Event::InitApply(8));
+        assert_eq!(merge.take(0, Event::InitDone), listed("a", &[8], &[]));
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub fn init(format: LogFormat, level: &str) {
             "roadstead_reconcile",
         ];
         let ours: Vec<String> = rooms.iter().map(|room| format!("{room}={level}")).collect();
-        EnvFilter::new(format!("warn,{}", ours.join(",")))
+        // What a watch meets is told by who watches.
+        EnvFilter::new(format!("warn,kube_runtime::watcher=error,{}", ours.join(",")))
     });
     let json = match format {
         LogFormat::Auto => !std::io::stderr().is_terminal(),

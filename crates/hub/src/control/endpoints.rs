@@ -45,6 +45,7 @@ use crate::{
     verify::{self, Policy},
 };
 
+use super::orphans::{self, Verdict};
 use super::{
     progress::{PATIENCE, Progress},
     status::Writer,
@@ -52,6 +53,8 @@ use super::{
 
 /// How long until an endpoint that could not be resolved is tried again without being woken.
 const RETRY: Duration = Duration::from_secs(5);
+/// How long the control plane and the log may take to bring one endpoint in line.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Namespace and name of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -227,7 +230,9 @@ impl Controller {
             let worked = !dirty.is_empty();
             for key in dirty {
                 retry.remove(&key);
-                if let Err(error) = self.reconcile(&key).await {
+                // All endpoints wait for one: an answer that does not come must not hold them for ever.
+                let result = tokio::time::timeout(ANSWER, self.reconcile(&key)).await;
+                if let Err(error) = result.unwrap_or(Err(Error::Late)) {
                     tracing::warn!(endpoint = %key, %error, "failed to take up the endpoint; will retry");
                     retry.insert(key, Instant::now() + RETRY);
                 }
@@ -373,23 +378,30 @@ impl Controller {
         Ok(tags)
     }
 
-    /// Drops the log's streams of endpoints that were deleted while nobody looked: those that a list does not have.
+    /// Drops the log's streams of endpoints that were deleted while nobody looked.
     async fn drop_orphans(&self, listing: &Listing<WebhookEndpoint>) -> Result<(), Error> {
-        let known: HashSet<String> = listing.objects.iter().filter_map(ResourceExt::uid).collect();
-        for stream in self.log.streams() {
-            if listing.covers(&stream.namespace) && !known.contains(&stream.uid) {
-                tracing::info!(endpoint = %format!("{}/{}", stream.namespace, stream.name), "dropping the events of a deleted endpoint");
-                self.log.drop_stream(&stream).await?;
+        let listed: HashSet<String> = listing.objects.iter().filter_map(ResourceExt::uid).collect();
+        let streams = self.log.streams().into_iter().filter(|stream| listing.covers(&stream.namespace)).collect();
+        match orphans::judge(streams, &listed) {
+            Verdict::Gone(streams) => {
+                for stream in streams {
+                    tracing::info!(endpoint = %format!("{}/{}", stream.namespace, stream.name), "dropping the events of a deleted endpoint");
+                    self.log.drop_stream(&stream).await?;
+                }
             }
+            Verdict::Foreign(count) => tracing::warn!(
+                endpoints = count,
+                "none of the endpoints that the log has events of is on this control plane: nothing is dropped; is it the right one?"
+            ),
         }
         Ok(())
     }
 
-    /// Reads the Secrets that the spec names; a missing one is absent from the answer.
+    /// Reads the Secrets that the spec names; a missing one is absent from the answer, as is one that can't be there.
     async fn secrets(&self, namespace: &str, spec: &WebhookEndpointSpec) -> Result<HashMap<String, Secret>, Error> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let mut found = HashMap::new();
-        for name in secrets_of(spec).collect::<HashSet<_>>() {
+        for name in secrets_of(spec).filter(|name| is_name(name)).collect::<HashSet<_>>() {
             if let Some(secret) = api.get_opt(name).await? {
                 found.insert(name.to_string(), secret);
             }
@@ -556,6 +568,15 @@ fn random_id() -> Result<String, Error> {
 }
 
 /// Why an endpoint could not be taken up.
+/// Whether an object can have this name. What can't goes into no request's path.
+fn is_name(name: &str) -> bool {
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= 253
+        && name.starts_with(edge)
+        && name.ends_with(edge)
+        && name.chars().all(|c| edge(c) || "-.".contains(c))
+}
+
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("{0}")]
@@ -564,11 +585,23 @@ enum Error {
     Log(#[from] crate::log::LogError),
     #[error("the system gave no random numbers")]
     Random,
+    #[error("no answer within {} s", ANSWER.as_secs())]
+    Late,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_a_name_is_asked_for_nowhere() {
+        assert!(["a", "shop-hook", "v1.2"].into_iter().all(is_name));
+        assert!(
+            ["", "a b", "A", ".", "..", "../../a/secrets/b", "a/b", "a%2f", "a?b", "-a", "a."]
+                .into_iter()
+                .all(|name| !is_name(name))
+        );
+    }
 
     #[test]
     fn a_change_that_a_status_write_shows_first_is_still_news_from_the_watch() {

@@ -36,6 +36,8 @@ use super::endpoints::{Entry, Key, Registry};
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Writes under way at once, over all endpoints.
 const CONCURRENCY: usize = 16;
+/// How long the control plane may take to answer a write.
+const ANSWER: Duration = Duration::from_secs(10);
 /// Most bytes of `status.recent`.
 const RECENT_BYTES: usize = 8 << 10;
 
@@ -133,7 +135,10 @@ async fn run(
             rested.insert(key.clone(), now + INTERVAL);
             let (client, registry) = (client.clone(), registry.clone());
             writes.push(async move {
-                let result = write(&client, &registry, &key).await;
+                let result = match tokio::time::timeout(ANSWER, write(&client, &registry, &key)).await {
+                    Ok(result) => result.map_err(|error| error.to_string()),
+                    Err(_) => Err(format!("no answer within {} s", ANSWER.as_secs())),
+                };
                 (key, result)
             });
         }
@@ -149,7 +154,7 @@ async fn run(
                 Err(error) => {
                     let failed = failures.entry(key.clone()).or_insert(0);
                     *failed = (*failed + 1).min(8);
-                    tracing::warn!(endpoint = %key, %error, "failed to write the endpoint's status; will retry");
+                    tracing::warn!(endpoint = %key, error, "failed to write the endpoint's status; will retry");
                     due.insert(key, Instant::now() + INTERVAL * 2u32.pow(*failed));
                 }
             },

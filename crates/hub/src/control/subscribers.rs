@@ -15,7 +15,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use futures::StreamExt;
+use futures::{StreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -37,6 +37,12 @@ use crate::readiness::Readiness;
 
 /// How often `lastSeen` moves while a watch is open.
 const HEARTBEAT: Duration = Duration::from_secs(60);
+/// Statuses that are written at once.
+const CONCURRENCY: usize = 16;
+/// How long the control plane may take to answer a write.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How long until a write that failed is tried again.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// SHA-256 of a token.
 pub type TokenHash = [u8; 32];
@@ -153,6 +159,11 @@ impl Subscribers {
         let _ = self.presence.try_send(Presence::Missed(subscriber.clone(), message));
     }
 
+    /// Whether a watch of `subscriber` is open.
+    fn is_connected(&self, subscriber: &Key) -> bool {
+        self.open.load().get(subscriber).is_some_and(|count| count.load(Ordering::Relaxed) > 0)
+    }
+
     /// Watches open now, over all subscribers.
     pub fn open_watches(&self) -> usize {
         self.open.load().values().map(|count| count.load(Ordering::Relaxed)).sum()
@@ -235,7 +246,7 @@ pub(crate) struct Controller {
     pub(crate) subscribers: Subscribers,
     pub(crate) presence: mpsc::Receiver<Presence>,
     pub(crate) endpoints_changed: watch::Receiver<u64>,
-    pub(crate) recorder: Recorder,
+    pub(crate) recorder: Arc<Recorder>,
 }
 
 impl Controller {
@@ -247,6 +258,9 @@ impl Controller {
         let mut missed: BTreeMap<Key, String> = BTreeMap::new();
         let mut scopes: BTreeMap<Key, BTreeSet<Key>> = BTreeMap::new();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        // Statuses are written beside this loop: who may read what must not wait for an answer that does not come.
+        let (mut due, mut writing) = (BTreeMap::<Key, bool>::new(), BTreeSet::<Key>::new());
+        let mut writes = FuturesUnordered::new();
         loop {
             let mut seen: BTreeSet<Key> = BTreeSet::new();
             // A change of a status alone needs neither a new index nor a look at anybody else.
@@ -275,6 +289,13 @@ impl Controller {
                     Presence::Missed(key, message) => { seen.insert(key.clone()); missed.insert(key, message); }
                 },
                 _ = heartbeat.tick() => seen.extend(self.connected()),
+                Some((key, failed)) = writes.next(), if !writes.is_empty() => {
+                    writing.remove(&key);
+                    if let Some(Failed { seen, missed: unsaid }) = failed {
+                        missed.extend(unsaid.map(|message| (key.clone(), message)));
+                        *due.entry(key).or_default() |= seen;
+                    }
+                }
             }
             if rebuild {
                 scopes = self.publish(&objects, complete);
@@ -282,12 +303,25 @@ impl Controller {
             if complete {
                 readiness.subscribers_known();
             }
-            for (key, object) in objects.iter().filter(|(key, _)| rebuild || seen.contains(key)) {
-                let scope = scopes.get(key).cloned().unwrap_or_default();
-                let missed = missed.remove(key);
-                if let Err(error) = self.report(key, object, &scope, seen.contains(key), missed).await {
-                    tracing::warn!(subscriber = %key, %error, "failed to write the subscriber's status; the next change tries again");
-                }
+            for key in objects.keys().filter(|key| rebuild || seen.contains(key)) {
+                *due.entry(key.clone()).or_default() |= seen.contains(key);
+            }
+            while writes.len() < CONCURRENCY
+                && let Some(key) = due.keys().find(|key| !writing.contains(*key)).cloned()
+            {
+                let seen = due.remove(&key).unwrap_or_default();
+                let Some(object) = objects.get(&key).cloned() else { continue };
+                let report = Report {
+                    client: self.client.clone(),
+                    recorder: self.recorder.clone(),
+                    connected: self.subscribers.is_connected(&key),
+                    scope: scopes.get(&key).cloned().unwrap_or_default(),
+                    missed: missed.remove(&key),
+                    seen,
+                    object,
+                };
+                writing.insert(key.clone());
+                writes.push(report.write(key));
             }
         }
     }
@@ -324,47 +358,69 @@ impl Controller {
         let open = self.subscribers.open.load();
         open.iter().filter(|(_, count)| count.load(Ordering::Relaxed) > 0).map(|(key, _)| key.clone()).collect()
     }
+}
 
-    /// Writes the hub's part of a subscriber's status, if it changed.
-    async fn report(
-        &self,
-        key: &Key,
-        object: &Subscriber,
-        scope: &BTreeSet<Key>,
-        seen: bool,
-        missed: Option<String>,
-    ) -> Result<(), kube::Error> {
+/// What a subscriber's status is to say, and who says it.
+struct Report {
+    client: Client,
+    recorder: Arc<Recorder>,
+    object: Subscriber,
+    scope: BTreeSet<Key>,
+    connected: bool,
+    /// Whether it was active just now.
+    seen: bool,
+    /// Events that were removed before it read them.
+    missed: Option<String>,
+}
+
+/// What a write that failed had to say beyond what the resources tell.
+struct Failed {
+    seen: bool,
+    missed: Option<String>,
+}
+
+impl Report {
+    /// Writes it; a failure is told when it may be tried again.
+    async fn write(self, key: Key) -> (Key, Option<Failed>) {
+        let error = match tokio::time::timeout(ANSWER, self.send(&key)).await {
+            Ok(Ok(())) => return (key, None),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", ANSWER.as_secs()),
+        };
+        tracing::warn!(subscriber = %key, error, "failed to write the subscriber's status; will retry");
+        tokio::time::sleep(RETRY).await;
+        (key, Some(Failed { seen: self.seen, missed: self.missed }))
+    }
+
+    /// Writes the hub's part of the status, if it changed.
+    async fn send(&self, key: &Key) -> Result<(), kube::Error> {
+        let Self { object, scope, connected, seen, missed, .. } = self;
         let now = Timestamp::now();
         let previous = object.status.clone().unwrap_or_default();
-        let connected = self.subscribers.open.load().get(key).is_some_and(|count| count.load(Ordering::Relaxed) > 0);
         let generation = object.metadata.generation.unwrap_or_default();
         let mut conditions = previous.conditions.clone();
         let (status, reason, message) = readiness(key, &object.spec, scope, now);
         conditions::set(&mut conditions, &Wanted::new("Ready", status, reason, &message), Some(generation), now);
-        if let Some(message) = &missed {
-            conditions::set(
-                &mut conditions,
-                &Wanted::new("EventsMissed", true, "Removed", message),
-                Some(generation),
-                now,
-            );
+        if let Some(message) = missed {
+            let missed = Wanted::new("EventsMissed", true, "Removed", message);
+            conditions::set(&mut conditions, &missed, Some(generation), now);
             self.recorder.record(&object.object_ref(&()), Severity::Warning, "EventsMissed", message).await;
         }
         if !seen
-            && connected == previous.connected
+            && *connected == previous.connected
             && conditions == previous.conditions
             && previous.observed_generation == Some(generation)
         {
             return Ok(());
         }
         let mut status = json!({"connected": connected, "conditions": conditions, "observedGeneration": generation});
-        if seen || (connected && previous.last_seen.is_none()) {
+        if *seen || (*connected && previous.last_seen.is_none()) {
             status["lastSeen"] = json!(format!("{now:.0}"));
         }
         let api: Api<Subscriber> = Api::namespaced(self.client.clone(), &key.namespace);
         let patch = json!({"metadata": {"uid": object.uid()}, "status": status});
         match api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409 | 422) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             result => result.map(drop),
         }
     }

@@ -46,6 +46,19 @@ impl LogError {
     pub(super) fn unusable(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
         Self::Unusable { path: path.into(), reason: reason.into() }
     }
+
+    /// `Unusable` for a file that SQLite failed to open or read: `what` it then is, unless the cause is the disk. A full disk
+    /// must never look like damage: who restores a backup then throws away what is good.
+    pub(super) fn unreadable(path: impl Into<PathBuf>, what: &str, error: &rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{CannotOpen, DiskFull, PermissionDenied, ReadOnly, SystemIoFailure};
+        let reason = match error.sqlite_error_code() {
+            Some(DiskFull | SystemIoFailure | CannotOpen | ReadOnly | PermissionDenied) => format!(
+                "cannot be opened ({error}): it needs to be writable, with some free space on its disk; nothing says that it is damaged"
+            ),
+            _ => format!("{what} ({error}); restore it from a backup"),
+        };
+        Self::unusable(path, reason)
+    }
 }
 
 impl From<rusqlite::Error> for LogError {
@@ -64,6 +77,28 @@ impl From<std::io::Error> for LogError {
                 Self::Full("no space is left on the disk".into())
             }
             _ => Self::Storage(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_does_not_look_like_damage() {
+        let failure = |code| {
+            let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+            LogError::unreadable("/data/segment.db", "is damaged", &error).to_string()
+        };
+        use rusqlite::ffi::{SQLITE_CORRUPT, SQLITE_FULL, SQLITE_IOERR, SQLITE_NOTADB};
+        for code in [SQLITE_FULL, SQLITE_IOERR] {
+            let said = failure(code);
+            assert!(said.contains("free space") && !said.contains("backup"), "{said}");
+        }
+        for code in [SQLITE_CORRUPT, SQLITE_NOTADB] {
+            let said = failure(code);
+            assert!(said.contains("is damaged") && said.contains("backup"), "{said}");
         }
     }
 }

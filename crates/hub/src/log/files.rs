@@ -87,9 +87,9 @@ pub(super) fn open(path: &Path, kind: FileKind) -> Result<Connection, LogError> 
 pub(super) fn check_kind(connection: &Connection, path: &Path, kind: FileKind) -> Result<(), LogError> {
     connection.busy_timeout(Duration::from_secs(5))?;
     let number = |pragma: &str| {
-        connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(|error| {
-            LogError::unusable(path, format!("not a usable SQLite database ({error}); restore it from a backup"))
-        })
+        connection
+            .pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))
+            .map_err(|error| LogError::unreadable(path, "not a usable SQLite database", &error))
     };
     let (application, version) = (number("application_id")?, number("user_version")?);
     if application != kind as i64 {

@@ -100,7 +100,7 @@ pub(super) fn inspect(directory: &Path, ordinal: u64) -> Result<Extent, LogError
         .query_row("SELECT first, last, newest FROM extent", [], |row| {
             Ok(Extent { first: row.get(0)?, last: row.get(1)?, newest: row.get(2)? })
         })
-        .map_err(|error| LogError::unusable(&path, format!("is damaged ({error}); restore it from a backup")))
+        .map_err(|error| LogError::unreadable(&path, "is damaged", &error))
 }
 
 /// Sequence and position of an id.

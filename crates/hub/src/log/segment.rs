@@ -164,9 +164,7 @@ impl Segment {
     pub fn open(&self) -> Result<Connection, LogError> {
         let connection = files::open(&self.path, FileKind::Segment)?;
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-        let damaged = |error: rusqlite::Error| {
-            LogError::unusable(&self.path, format!("is damaged ({error}); restore it from a backup"))
-        };
+        let damaged = |error: rusqlite::Error| LogError::unreadable(&self.path, "is damaged", &error);
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(damaged)?;
         files::check_length(&connection, &self.path)?;
         let stored = query_shares(&connection, "SELECT * FROM share").map_err(damaged)?;
