@@ -1,6 +1,7 @@
 //! Doing what was decided: read, decide, write on condition, and decide again when somebody else was first.
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
 use http::StatusCode;
 use jiff::Timestamp;
 use roadstead_kubewire::{
@@ -17,6 +18,8 @@ use crate::{
 
 /// How often a decision is made again before the client is told of the conflict.
 pub(super) const ATTEMPTS: usize = 8;
+/// Deletes of one collection that are under way at once.
+const DELETES_AT_ONCE: usize = 64;
 /// Largest stored object, in bytes of JSON; the limit of etcd, so that objects can move to a cluster.
 pub const OBJECT_MAX: usize = 1536 << 10;
 
@@ -297,15 +300,17 @@ impl Registry {
         options: &DeleteOptions,
     ) -> ApiResult<Written> {
         let found = self.list(cx, namespace, list).await?;
-        let mut items = Vec::with_capacity(found.items.len());
-        for json in found.items {
+        let delete = async |json: Bytes| {
             let object: Value = serde_json::from_slice(&json).map_err(|_| unreadable())?;
             let key = Key::new(meta::text(&object, "namespace"), meta::text(&object, "name"));
             match self.do_delete(cx, &key, options).await {
-                Err(error) if error.code != StatusCode::NOT_FOUND => return Err(error),
-                _ => items.push(object),
+                Err(error) if error.code != StatusCode::NOT_FOUND => Err(error),
+                _ => Ok(object),
             }
-        }
+        };
+        // Those under way at once share a commit.
+        let items: Vec<Value> =
+            stream::iter(found.items).map(delete).buffered(DELETES_AT_ONCE).try_collect().await?;
         let info = &self.kind.info;
         let metadata = json!({"resourceVersion": found.resource_version});
         let list =
