@@ -56,20 +56,26 @@ impl LogFile {
         Ok((file, length))
     }
 
-    /// Appends whole lines and makes them durable. After an error some of them may be there, the last one cut.
+    /// Appends whole lines; they outlive this process, and with [`sync`](Self::sync) the machine. After an error some of them may be
+    /// there, the last one cut.
     pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         let (mut file, mut length) = match self.file.take() {
             Some(open) => open,
             None => self.reopen()?,
         };
         if length > 0 && length + lines.len() as u64 > self.bounds.bytes {
+            file.sync_data()?;
             self.rotate()?;
             (file, length) = self.reopen()?;
         }
         file.write_all(lines)?;
-        file.sync_data()?;
         self.file = Some((file, length + lines.len() as u64));
         Ok(())
+    }
+
+    /// Makes durable what was appended.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.file.as_ref().map_or(Ok(()), |(file, _)| file.sync_data())
     }
 
     /// Moves every file one place on, the oldest first, which is written over or, with one file, removed.

@@ -1,7 +1,7 @@
 //! Who did what to which object: an append-only log of JSON lines.
 //!
-//! In: a [`Record`] of each finished request. Out: lines in `audit.log`, written and synced by a thread of its own. Requests never
-//! wait for it: the queue is bounded, and what does not fit, or cannot be written because the disk fails, is counted, warned
+//! In: a [`Record`] of each finished request. Out: lines in `audit.log`, written at once by a thread of its own, and synced within
+//! 100 ms. Requests never wait for it: the queue is bounded, and what does not fit, or cannot be written because the disk fails, is counted, warned
 //! about once, and told in the log itself (`{"time": ..., "lost": 3}`) as soon as it can be written again.
 
 pub mod entry;
@@ -13,9 +13,10 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -28,6 +29,8 @@ use self::file::{Bounds, LogFile};
 const QUEUE: usize = 8192;
 /// Bytes that are gathered for one write.
 const BATCH: usize = 64 << 10;
+/// How long a line may be in the system's memory alone. A sync of each would slow down the store's own, on the same disk.
+const SYNC: Duration = Duration::from_millis(100);
 
 enum Message {
     Line(String),
@@ -111,26 +114,57 @@ struct Writer {
 
 impl Writer {
     fn run(&mut self, waiting: &Receiver<Message>) {
-        while let Ok(first) = waiting.recv() {
-            let mut batch = String::new();
-            let (mut lines, mut flushes) = (0, Vec::new());
-            let mut next = Some(first);
-            while let Some(message) = next {
-                match message {
-                    Message::Line(line) => {
-                        batch.push_str(&line);
-                        batch.push('\n');
-                        lines += 1;
-                    }
-                    Message::Flush(done) => flushes.push(done),
+        // Until when what was written must be synced.
+        let mut due: Option<Instant> = None;
+        loop {
+            let first = match due {
+                None => waiting.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => waiting.recv_timeout(at.saturating_duration_since(Instant::now())),
+            };
+            let mut flushes = Vec::new();
+            match first {
+                Ok(first) => {
+                    flushes = self.take(first, waiting);
+                    due.get_or_insert_with(|| Instant::now() + SYNC);
                 }
-                next = if batch.len() < BATCH { waiting.try_recv().ok() } else { None };
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.write(batch, lines);
+            if !flushes.is_empty() || due.is_some_and(|at| at <= Instant::now()) {
+                self.sync();
+                due = None;
+            }
             for done in flushes {
                 // Whoever asked may have gone.
                 let _ = done.send(());
             }
+        }
+        self.sync();
+    }
+
+    /// Writes all that waits, from `first` on; gives who waits for that.
+    fn take(&mut self, first: Message, waiting: &Receiver<Message>) -> Vec<SyncSender<()>> {
+        let mut batch = String::new();
+        let (mut lines, mut flushes) = (0, Vec::new());
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Line(line) => {
+                    batch.push_str(&line);
+                    batch.push('\n');
+                    lines += 1;
+                }
+                Message::Flush(done) => flushes.push(done),
+            }
+            next = if batch.len() < BATCH { waiting.try_recv().ok() } else { None };
+        }
+        self.write(batch, lines);
+        flushes
+    }
+
+    fn sync(&mut self) {
+        if let Err(error) = self.file.sync() {
+            tracing::error!(%error, "the audit log cannot be synced");
         }
     }
 

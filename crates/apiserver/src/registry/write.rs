@@ -309,8 +309,7 @@ impl Registry {
             }
         };
         // Those under way at once share a commit.
-        let items: Vec<Value> =
-            stream::iter(found.items).map(delete).buffered(DELETES_AT_ONCE).try_collect().await?;
+        let items: Vec<Value> = stream::iter(found.items).map(delete).buffered(DELETES_AT_ONCE).try_collect().await?;
         let info = &self.kind.info;
         let metadata = json!({"resourceVersion": found.resource_version});
         let list =
