@@ -15,7 +15,7 @@ use roadstead_conformance::{
     families::{FAMILIES, Family},
     generate::sequence,
     operation::Operation,
-    pair::{Pair, Step},
+    pair::{Pair, SETTLED, Step},
     prepare::Run,
     recording::Recording,
     report,
@@ -25,6 +25,8 @@ use roadstead_conformance::{
 
 /// How long making one sequence short may take; what is left by then is told.
 const SHRINKING: Duration = Duration::from_secs(60);
+/// How long each side may take to settle while a sequence is made shorter.
+const HASTE: Duration = Duration::from_secs(3);
 
 /// Sends the same random operations to a real kube-apiserver and to the embedded one, and compares the answers.
 #[derive(Parser)]
@@ -75,7 +77,7 @@ async fn run(arguments: Arguments) -> Result<usize> {
     let families = chosen(&arguments.family)?;
     let real = Side::from_file(&arguments.kubeconfig).await?;
     let embedded = Embedded::open().await?;
-    let pair = Pair { real: real.clone(), embedded: embedded.side.clone(), run: Run::new() };
+    let pair = Pair { real: real.clone(), embedded: embedded.side.clone(), run: Run::new(), patience: SETTLED };
     pair.run.quiet(&pair.real).await?;
     for side in [&pair.real, &pair.embedded] {
         pair.run.define(side).await?;
@@ -165,6 +167,8 @@ impl Work {
         let operations = steps.iter().map(|step| step.operation.clone()).collect();
         let mut broken = None;
         eprintln!("{title} ({origin}); making it short");
+        // A difference that lasts is there at once; the last word is said with all patience.
+        self.pair.patience = HASTE;
         let until = Instant::now() + SHRINKING;
         let short = shrink(operations, async |candidate: &[Operation]| {
             if Instant::now() > until {
@@ -179,6 +183,7 @@ impl Work {
             }
         })
         .await;
+        self.pair.patience = SETTLED;
         if let Some(error) = broken {
             return Err(error);
         }

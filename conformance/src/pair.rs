@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long what follows from earlier operations may take on either side.
-const SETTLED: Duration = Duration::from_secs(20);
+pub const SETTLED: Duration = Duration::from_secs(20);
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(150);
 /// How many looks must agree in a row.
@@ -68,6 +68,8 @@ pub struct Pair {
     pub embedded: Side,
     /// The names on both.
     pub run: Run,
+    /// How long what follows from earlier operations may take on either side, as a rule [`SETTLED`].
+    pub patience: Duration,
 }
 
 impl Pair {
@@ -83,7 +85,7 @@ impl Pair {
         let mut embedded = Session::new(self.embedded.clone(), memory);
         let mut steps = Vec::new();
         for operation in operations {
-            let step = both(&mut real, &mut embedded, operation).await;
+            let step = both(&mut real, &mut embedded, operation, self.patience).await;
             let differs = !step.differences.is_empty();
             steps.push(step);
             if differs {
@@ -94,8 +96,8 @@ impl Pair {
     }
 }
 
-async fn both(real: &mut Session, embedded: &mut Session, operation: &Operation) -> Step {
-    let deadline = Instant::now() + SETTLED;
+async fn both(real: &mut Session, embedded: &mut Session, operation: &Operation, patience: Duration) -> Step {
+    let deadline = Instant::now() + patience;
     let mut agreed = 0;
     loop {
         let (mut one, mut other) = (real.clone(), embedded.clone());

@@ -12,7 +12,17 @@ pub fn title(step: &Step) -> String {
     let codes =
         (step.real.code != step.embedded.code).then(|| format!(" {} not {}", step.real.code, step.embedded.code));
     places.truncate(4);
-    format!("{}{}: {}", step.operation.shape(), codes.unwrap_or_default(), places.join(" "))
+    let (shape, causes) = (step.operation.shape(), causes(&step.real).or(causes(&step.embedded)).unwrap_or_default());
+    format!("{shape}{}: {}{causes}", codes.unwrap_or_default(), places.join(" "))
+}
+
+/// What a refusal is about: ` (FieldValueInvalid spec.ports)`.
+fn causes(answer: &Answer) -> Option<String> {
+    let causes = answer.body["details"]["causes"].as_array()?.iter();
+    let causes = causes.map(|cause| {
+        format!("{} {}", cause["reason"].as_str().unwrap_or_default(), cause["field"].as_str().unwrap_or_default())
+    });
+    Some(format!(" ({})", causes.take(2).collect::<Vec<_>>().join(", ")))
 }
 
 /// A sequence that ends in a difference, whole.

@@ -14,7 +14,12 @@ use roadstead_conformance::{
 
 async fn pair(distort: fn(&Operation, &mut Answer)) -> (Pair, [Embedded; 2]) {
     let servers = [Embedded::open().await.expect("opens"), Embedded::open().await.expect("opens")];
-    let pair = Pair { real: servers[0].side.clone(), embedded: servers[1].side.distorted(distort), run: Run::new() };
+    let pair = Pair {
+        real: servers[0].side.clone(),
+        embedded: servers[1].side.distorted(distort),
+        run: Run::new(),
+        patience: SETTLED,
+    };
     for side in [&pair.real, &pair.embedded] {
         pair.run.define(side).await.expect("is defined");
     }

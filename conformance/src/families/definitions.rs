@@ -42,7 +42,7 @@ fn properties(random: &mut Random) -> Value {
         ),
         (
             "n",
-            json!({"type": "integer", "x-kubernetes-validations": rule("self < 10", json!({"messageExpression": "'not ' + string(self)"}))}),
+            json!({"type": "integer", "x-kubernetes-validations": rule("self < 10", json!({"messageExpression": "self > 20 ? 'far too big' : 'too big'"}))}),
         ),
         ("s", json!({"type": "string", "maxLength": 3})),
         ("s", json!({"type": "string", "nullable": true, "default": "d"})),
@@ -105,6 +105,8 @@ fn serve(random: &mut Random) -> Vec<Operation> {
     let probe = json!({"apiVersion": "${own}/v1", "kind": "Gadget", "metadata": {"name": "probe"}, "spec": {}});
     vec![
         Operation::create(DEFINITIONS, definition),
+        // Its status is written by a controller.
+        Operation::get(name.clone()).settled(),
         Operation::patch(name, "merge-patch+json", update),
         Operation::create(GADGETS, probe).with("dryRun=All").settled(),
     ]
@@ -125,6 +127,7 @@ fn refused(random: &mut Random) -> Operation {
         (at("/properties/s/x-kubernetes-validations"), rules("self")),
         (at("/properties/s/x-kubernetes-validations"), rules("self.nothing == 1")),
         (at("/properties/s/x-kubernetes-validations"), rules("")),
+        (at("/properties/n/x-kubernetes-validations"), json!([{"rule": "true", "messageExpression": "string(self)"}])),
         (at("/x-kubernetes-validations"), rules("self.missing == 1")),
         (at("/x-kubernetes-validations"), json!([{"rule": "true", "messageExpression": "5"}])),
         (at("/x-kubernetes-validations"), json!([{"rule": "true", "fieldPath": ".nothing"}])),

@@ -255,7 +255,15 @@ impl WriteOptions {
             other => {
                 let supported = "supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"";
                 let message = format!("Unsupported value: {other:?}: {supported}");
-                return Err(invalid(kind, "FieldValueNotSupported", "fieldValidation", message));
+                let mut error = invalid(kind, "FieldValueNotSupported", "fieldValidation", message);
+                if patch == Some(PatchKind::Apply) && query.text("fieldManager").is_empty() {
+                    let found = error.details.take().map(|details| details.causes).unwrap_or_default();
+                    let message = "Required value: is required for apply patch".into();
+                    let manager = Cause { reason: "FieldValueRequired".into(), message, field: "fieldManager".into() };
+                    let causes = std::iter::once(manager).chain(found).collect();
+                    error = ApiError::invalid("meta.k8s.io", kind, "", causes);
+                }
+                return Err(error);
             }
         };
         let manager = query.text("fieldManager");
@@ -310,22 +318,28 @@ impl DeleteOptions {
 }
 
 impl Propagation {
-    /// From its name on the wire. Errors: 400.
+    /// From its name on the wire. Errors: 422.
     pub fn parse(name: &str) -> ApiResult<Self> {
         match name {
             "Orphan" => Ok(Propagation::Orphan),
             "Background" => Ok(Propagation::Background),
             "Foreground" => Ok(Propagation::Foreground),
-            other => Err(bad_value("propagationPolicy", other, "Orphan, Background or Foreground")),
+            other => {
+                let supported = "supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"";
+                let message = format!("Unsupported value: {other:?}: {supported}");
+                Err(invalid("DeleteOptions", "FieldValueNotSupported", "propagationPolicy", message))
+            }
         }
     }
 }
 
-/// Joins `propagationPolicy` with the older `orphanDependents`. Errors: 400 where both are given.
+/// Joins `propagationPolicy` with the older `orphanDependents`. Errors: 422 where both are given.
 pub(crate) fn propagation_of(named: Option<Propagation>, orphan: Option<bool>) -> ApiResult<Option<Propagation>> {
     match (named, orphan) {
-        (Some(_), Some(_)) => {
-            Err(ApiError::bad_request("propagationPolicy and orphanDependents may not both be specified"))
+        (Some(named), Some(_)) => {
+            let message =
+                format!("Invalid value: \"{named:?}\": orphanDependents and deletionPropagation cannot be both set");
+            Err(invalid("DeleteOptions", "FieldValueInvalid", "propagationPolicy", message))
         }
         (named, None) => Ok(named),
         (None, Some(true)) => Ok(Some(Propagation::Orphan)),
@@ -428,8 +442,8 @@ mod tests {
         let propagation = |text| DeleteOptions::parse(&query(text)).map(|options| options.propagation);
         assert_eq!(propagation("propagationPolicy=Foreground"), Ok(Some(Propagation::Foreground)));
         assert_eq!(propagation("orphanDependents=true"), Ok(Some(Propagation::Orphan)));
-        assert_eq!(code(propagation("orphanDependents=true&propagationPolicy=Orphan")), 400);
-        assert_eq!(code(propagation("propagationPolicy=Slow")), 400);
+        assert_eq!(code(propagation("orphanDependents=true&propagationPolicy=Orphan")), 422);
+        assert_eq!(code(propagation("propagationPolicy=Slow")), 422);
         assert_eq!(code(propagation("gracePeriodSeconds=x")), 400);
     }
 

@@ -18,12 +18,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CLEANUP, RESOURCE, compile, plan};
 use crate::{
+    apply, builtin,
     registry::{Registry, meta, resource_name},
     store::{Action, Draft, Expect, Object, Store, Write, WriteError},
 };
 
 /// How long a writer of a CRD waits for the catalog to show it; it is shown later all the same.
 const SETTLE: Duration = Duration::from_secs(5);
+/// The name of the schema of CRDs.
+const DEFINITION: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
 /// How soon to look again at what takes its time.
 const RECHECK: Duration = Duration::from_millis(200);
 
@@ -102,6 +105,7 @@ impl Crds {
                 Some(status) => {
                     let mut next = (**crd).clone();
                     next["status"] = status;
+                    track(crd, &mut next);
                     self.write(object, Action::Put(Draft::new(&next))).await
                 }
                 None if meta::deleting(crd) && meta::finalizers(crd).contains(&CLEANUP) => {
@@ -222,4 +226,19 @@ impl Crds {
             }
         }
     }
+}
+
+/// Notes in `managedFields` whose the status is: kube-apiserver's, as it calls itself there.
+fn track(before: &Value, next: &mut Value) {
+    let Ok(schema) = builtin::schema(DEFINITION) else { return };
+    let request = apply::Request {
+        manager: "kube-apiserver".into(),
+        force: true,
+        subresource: "status".into(),
+        api_version: "apiextensions.k8s.io/v1".into(),
+        resets: &["/spec", "/metadata"],
+        blank: json!({"status": {"conditions": null, "acceptedNames": {}, "storedVersions": null}}),
+        now: Timestamp::now(),
+    };
+    apply::track_update(Some(before), next, &request, &schema);
 }

@@ -12,6 +12,7 @@ pub mod ensure;
 pub mod hooks;
 pub mod manager;
 pub mod plan;
+mod validate;
 
 pub use self::manager::Crds;
 

@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use roadstead_kubewire::{ApiError, ApiResult, error::Details};
 use serde_json::Value;
 
-use super::{kind::Kind, meta, names};
+use super::{
+    kind::{Kind, KindSchema},
+    meta, names,
+};
 
 /// Checks what must agree with the path, and stamps what the server alone decides. `namespace` is from the path.
 ///
@@ -12,7 +15,8 @@ use super::{kind::Kind, meta, names};
 /// 400 where the object contradicts the path or has a resourceVersion.
 pub fn stamp(kind: &Kind, namespace: Option<&str>, object: &mut Value, uid: &str, now: Timestamp) -> ApiResult<()> {
     identify(kind, namespace, object)?;
-    if !meta::text(object, "resourceVersion").is_empty() {
+    // What is no version at all is ignored.
+    if meta::text(object, "resourceVersion").parse::<u64>().is_ok_and(|version| version != 0) {
         return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
     }
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation", "resourceVersion"] {
@@ -68,7 +72,8 @@ pub fn identify(kind: &Kind, namespace: Option<&str>, object: &mut Value) -> Api
             "" => {
                 members.insert(field.into(), wanted.into());
             }
-            found if found != wanted => {
+            // A custom object of another kind is refused for that when it is validated.
+            found if found != wanted && !(field == "kind" && matches!(kind.schema, KindSchema::Custom(_))) => {
                 return Err(ApiError::bad_request(format!(
                     "the {name} in the data ({found}) does not match the expected {name} ({wanted})"
                 )));
@@ -112,7 +117,6 @@ mod tests {
     #[test]
     fn contradictions_are_refused() {
         for object in [
-            json!({"kind": "Other"}),
             json!({"apiVersion": "example.com/v2"}),
             json!({"metadata": {"namespace": "elsewhere"}}),
             json!({"metadata": {"resourceVersion": "1"}}),

@@ -38,6 +38,13 @@ pub fn decode(kind: &Kind, payload: &Payload, options: &WriteOptions, cx: &Conte
         }
     })?;
     warnings.into_iter().for_each(|warning| cx.warn(warning));
+    let said = |field: &str| value[field].as_str().is_some_and(|text| !text.is_empty());
+    if matches!(kind.schema, KindSchema::Custom(_))
+        && let Some(field) = ["kind", "apiVersion"].into_iter().find(|field| !said(field))
+    {
+        // What is not decoded into a Go value must say what it is.
+        return Err(unreadable(&format!("{field} is missing")));
+    }
     Ok(value)
 }
 
@@ -51,12 +58,12 @@ pub fn complete(kind: &Kind, object: &mut Value) -> ApiResult<()> {
     Ok(())
 }
 
-/// What the schema finds wrong.
+/// What the schema finds wrong; `earlier` is what has been found before.
 ///
 /// # Errors
 /// 500 if the kind has no usable schema.
-pub fn validate(kind: &Kind, new: &Value, old: Option<&Value>) -> ApiResult<Vec<Cause>> {
-    Ok(kind.schema()?.validate(new, old))
+pub fn validate(kind: &Kind, new: &Value, old: Option<&Value>, earlier: &[Cause]) -> ApiResult<Vec<Cause>> {
+    Ok(kind.schema()?.validate_with(new, old, earlier, super::scale::causes(kind, new)))
 }
 
 /// Records in `managedFields` what a write other than an apply changed.

@@ -4,7 +4,12 @@ use jiff::Timestamp;
 use roadstead_kubewire::error::Cause;
 use serde_json::{Map, Value};
 
-use super::{kind::Kind, names};
+use super::{
+    delete::{FOREGROUND, ORPHAN},
+    kind::{Kind, KindSchema},
+    names,
+};
+use crate::schema::field;
 
 /// All annotations of an object together, keys and values, in bytes.
 const ANNOTATIONS_MAX: usize = 256 << 10;
@@ -71,6 +76,14 @@ pub fn validate(kind: &Kind, object: &Value) -> Vec<Cause> {
     let empty = Map::new();
     let meta = meta(object).unwrap_or(&empty);
     let mut causes = Vec::new();
+    let base = text(object, "generateName");
+    // What is appended may begin where a dash ends the base.
+    let masked = base.strip_suffix('-').filter(|rest| !rest.is_empty()).map(|rest| format!("{rest}a"));
+    if let Some(why) =
+        Some(masked.as_deref().unwrap_or(base)).filter(|base| !base.is_empty()).and_then(|b| kind.names.check(b))
+    {
+        causes.push(invalid("metadata.generateName", base, &why));
+    }
     let name = text(object, "name");
     if name.is_empty() {
         causes.push(cause("FieldValueRequired", "metadata.name", "Required value: name or generateName is required"));
@@ -101,31 +114,106 @@ pub fn validate(kind: &Kind, object: &Value) -> Vec<Cause> {
         let why = format!("Too long: may not be more than {ANNOTATIONS_MAX} bytes");
         causes.push(cause("FieldValueTooLong", "metadata.annotations", why));
     }
-    for (at, finalizer) in finalizers(object).into_iter().enumerate() {
+    causes.extend(owners(meta));
+    causes.extend(held(kind, object));
+    causes
+}
+
+/// Finalizers: each is a qualified name; those of built-in kinds have a prefix.
+fn held(kind: &Kind, object: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let finalizers = finalizers(object);
+    for (at, finalizer) in finalizers.iter().enumerate() {
         if let Some(why) = names::qualified(finalizer) {
-            causes.push(invalid(format!("metadata.finalizers[{at}]"), finalizer, &why));
+            causes.push(invalid("metadata.finalizers", finalizer, &why));
+        }
+        if insists(kind) && unqualified(finalizer) {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            causes.push(invalid(format!("metadata.finalizers[{at}]"), finalizer, why));
         }
     }
-    causes.extend(owners(meta));
+    if [ORPHAN, FOREGROUND].iter().all(|policy| finalizers.contains(policy)) {
+        let why = format!("finalizer {ORPHAN} and {FOREGROUND} cannot be both set");
+        causes.push(field::invalid("metadata.finalizers", &finalizers.into(), &why));
+    }
     causes
+}
+
+/// Whether finalizers of this kind must say whose they are: those of all built-in kinds but definitions.
+fn insists(kind: &Kind) -> bool {
+    matches!(kind.schema, KindSchema::Builtin) && kind.info.group != "apiextensions.k8s.io"
+}
+
+/// Whether a finalizer has no prefix that says whose it is, and is none of Kubernetes' own.
+fn unqualified(finalizer: &str) -> bool {
+    !finalizer.contains('/') && ![ORPHAN, FOREGROUND, "kubernetes"].contains(&finalizer)
+}
+
+/// What is not wrong with `metadata` but had better be otherwise; of custom kinds, as built-in ones refuse it.
+pub fn warnings(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<String> {
+    if matches!(kind.schema, KindSchema::Builtin) {
+        return Vec::new();
+    }
+    let before = old.map(finalizers).unwrap_or_default();
+    let added = finalizers(new).into_iter().filter(|name| unqualified(name) && !before.contains(name));
+    let warn = |name: &str| {
+        format!(
+            "metadata.finalizers: {name:?}: prefer a domain-qualified finalizer name to avoid accidental conflicts with \
+             other finalizer writers"
+        )
+    };
+    added.map(warn).collect()
 }
 
 fn owners(meta: &Map<String, Value>) -> Vec<Cause> {
     let mut causes = Vec::new();
+    let path = field::Path::new("metadata.ownerReferences");
     let owners = meta.get("ownerReferences").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    for (at, owner) in owners.iter().enumerate() {
-        for field in ["apiVersion", "kind", "name", "uid"] {
-            if owner[field].as_str().unwrap_or_default().is_empty() {
-                let path = format!("metadata.ownerReferences[{at}].{field}");
-                causes.push(cause("FieldValueRequired", path, "Required value: must not be empty"));
+    let mut controller: Option<&str> = None;
+    for owner in owners {
+        let given = |name: &str| owner[name].as_str().unwrap_or_default();
+        for (name, what) in [("apiVersion", "version"), ("kind", "kind"), ("name", ""), ("uid", "")] {
+            if given(name).is_empty() {
+                causes.push(field::invalid(
+                    path.child(name),
+                    &"".into(),
+                    format!("{what} must not be empty").trim_start(),
+                ));
             }
         }
-    }
-    if owners.iter().filter(|owner| owner["controller"] == true).count() > 1 {
-        let why = "Only one reference can have Controller set to true";
-        causes.push(invalid("metadata.ownerReferences", "", why));
+        if given("kind") == "Event" && ["v1", "events.k8s.io/v1"].contains(&given("apiVersion")) {
+            let (group, version) = given("apiVersion").split_once('/').unwrap_or(("", given("apiVersion")));
+            let why = format!("{group}/{version}, Kind=Event is disallowed from being an owner");
+            causes.push(field::invalid(&path, owner, &why));
+        }
+        if owner["controller"] == true {
+            if let Some(first) = controller {
+                let why = format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {}",
+                    given("name")
+                );
+                causes.push(field::invalid(&path, &owners.into(), &why));
+            }
+            controller = Some(given("name"));
+        }
     }
     causes
+}
+
+/// Drops owner references that say the same as an earlier one; answers their uids.
+pub fn single_owners(object: &mut Value) -> Vec<String> {
+    let Some(owners) = object.pointer_mut("/metadata/ownerReferences").and_then(Value::as_array_mut) else {
+        return Vec::new();
+    };
+    let (mut kept, mut duplicates) = (Vec::new(), Vec::new());
+    for owner in std::mem::take(owners) {
+        match kept.contains(&owner) {
+            true => duplicates.push(owner["uid"].as_str().unwrap_or_default().to_string()),
+            false => kept.push(owner),
+        }
+    }
+    *owners = kept;
+    duplicates
 }
 
 /// What may not change about `metadata` of an existing object, and did.
@@ -166,10 +254,10 @@ mod tests {
             (json!({"annotations": {"a b": "x"}}), vec!["metadata.annotations"]),
             (json!({"annotations": {"Example.com/a": "x"}}), vec![]),
             (json!({"annotations": {"a": "x".repeat(ANNOTATIONS_MAX)}}), vec!["metadata.annotations"]),
-            (json!({"finalizers": ["ok/fine", "not ok"]}), vec!["metadata.finalizers[1]"]),
+            (json!({"finalizers": ["ok/fine", "not ok"]}), vec!["metadata.finalizers"]),
             (
                 json!({"ownerReferences": [{"apiVersion": "v1", "kind": "K", "name": "n"}]}),
-                vec!["metadata.ownerReferences[0].uid"],
+                vec!["metadata.ownerReferences.uid"],
             ),
             (json!({"ownerReferences": [owner, owner]}), vec!["metadata.ownerReferences"]),
         ] {

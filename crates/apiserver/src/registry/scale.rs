@@ -268,7 +268,7 @@ mod tests {
     #[tokio::test]
     async fn replicas_are_written_through_the_scale() {
         let client = crate::registry::tests::client().await;
-        client.create(json!({"metadata": {"name": "x"}, "spec": {"replicas": 1}})).await.unwrap();
+        client.create(json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "x"}, "spec": {"replicas": 1}})).await.unwrap();
         let (cx, key, options) = (Context::default(), Key::new("default", "x"), WriteOptions::default());
         let registry = &client.0;
         let send = |value: Value| Payload { bytes: value.to_string().into(), ..Payload::default() };

@@ -215,7 +215,7 @@ mod tests {
             (with(&[("/metadata/uid", json!("v"))]), 409),
             (with(&[("/metadata/name", json!("y"))]), 400),
             (with(&[("/metadata/namespace", json!("y"))]), 400),
-            (with(&[("/kind", json!("Y"))]), 400),
+            (with(&[("/apiVersion", json!("other/v1"))]), 400),
         ] {
             let mut changed = sent.clone();
             let result = addressed(&thing(), &key, &live(), &mut changed);

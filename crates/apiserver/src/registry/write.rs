@@ -10,7 +10,7 @@ use roadstead_kubewire::{
 };
 use serde_json::{Value, json};
 
-use super::{Registry, create, delete, mechanics, meta, scale, update};
+use super::{Registry, create, delete, kind::KindSchema, mechanics, meta, update};
 use crate::{
     namespaces::rules,
     store::{Action, Draft, Expect, Guard, Object, Refusal, Write, WriteError},
@@ -32,6 +32,7 @@ impl Registry {
         options: &WriteOptions,
     ) -> ApiResult<Written> {
         let mut object = mechanics::decode(&self.kind, payload, options, cx)?;
+        once(&mut object, cx);
         create::stamp(&self.kind, namespace, &mut object, &uuid::Uuid::new_v4().to_string(), Timestamp::now())?;
         self.insert(cx, namespace, object, None, options, false).await
     }
@@ -62,6 +63,7 @@ impl Registry {
             self.valid(&object, None)?;
             if attempt == 1 {
                 self.kind.hooks.warnings(&object, None, sub).into_iter().for_each(|warning| cx.warn(warning));
+                meta::warnings(&self.kind, &object, None).into_iter().for_each(|warning| cx.warn(warning));
             }
             let draft = self.sized(&object)?;
             let key = Key::new(namespace.unwrap_or_default(), meta::text(&object, "name"));
@@ -89,6 +91,7 @@ impl Registry {
     ) -> ApiResult<Written> {
         let mut sent = mechanics::decode(&self.kind, payload, options, cx)?;
         update::aimed(&self.kind, key, &mut sent)?;
+        once(&mut sent, cx);
         for _ in 0..ATTEMPTS {
             let live = match self.find(key) {
                 Err(_) if self.kind.update_creates => {
@@ -178,6 +181,10 @@ impl Registry {
             let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: ");
             return Err(ApiError::conflict(&self.kind.info.group, &self.kind.info.plural, &key.name, &why));
         }
+        let version = meta::text(&object, "resourceVersion");
+        if !version.is_empty() && version.parse::<u64>().is_err() {
+            return Err(ApiError::bad_request("metadata.resourceVersion is no number"));
+        }
         meta::set(&mut object, "resourceVersion", None);
         let status = object.get("status").cloned().filter(|_| sub.is_some());
         self.stamp_for(key, &mut object)?;
@@ -237,7 +244,8 @@ impl Registry {
             update::count_generation(&self.kind, before, &mut new, sub);
             self.valid(&new, Some(before))?;
             let warnings = self.kind.hooks.warnings(&new, Some(before), sub);
-            warnings.into_iter().for_each(|warning| cx.warn(warning));
+            let more = meta::warnings(&self.kind, &new, Some(before));
+            warnings.into_iter().chain(more).for_each(|warning| cx.warn(warning));
             // Through a Scale, even a lost time counts.
             let unchanged = if sub == Some("scale") { *before == new } else { update::unchanged(before, &new) };
             if unchanged { Ok(None) } else { self.sized(&new).map(Some) }
@@ -301,12 +309,17 @@ impl Registry {
     ) -> ApiResult<Written> {
         let found = self.list(cx, namespace, list).await?;
         let delete = async |json: Bytes| {
-            let object: Value = serde_json::from_slice(&json).map_err(|_| unreadable())?;
+            let mut object: Value = serde_json::from_slice(&json).map_err(|_| unreadable())?;
             let key = Key::new(meta::text(&object, "namespace"), meta::text(&object, "name"));
             match self.do_delete(cx, &key, options).await {
-                Err(error) if error.code != StatusCode::NOT_FOUND => Err(error),
-                _ => Ok(object),
+                Err(error) if error.code != StatusCode::NOT_FOUND => return Err(error),
+                _ => {}
             }
+            // A list of a built-in kind names the type once.
+            if let (KindSchema::Builtin, Some(fields)) = (&self.kind.schema, object.as_object_mut()) {
+                ["apiVersion", "kind"].iter().for_each(|name| drop(fields.shift_remove(*name)));
+            }
+            Ok(object)
         };
         // Those under way at once share a commit.
         let items: Vec<Value> = stream::iter(found.items).map(delete).buffered(DELETES_AT_ONCE).try_collect().await?;
@@ -329,13 +342,24 @@ impl Registry {
     }
 
     fn valid(&self, new: &Value, old: Option<&Value>) -> ApiResult<()> {
+        let kind = new["kind"].as_str().unwrap_or_default();
+        if kind != self.kind.info.kind {
+            let why = format!("Invalid value: {kind:?}: must be {}", self.kind.info.kind);
+            let cause = meta::cause("FieldValueInvalid", "kind", why);
+            return Err(ApiError::invalid(&self.kind.info.group, kind, meta::text(new, "name"), vec![cause]));
+        }
         let mut causes = meta::validate(&self.kind, new);
         if let Some(old) = old {
             causes.extend(meta::validate_update(new, old));
         }
-        causes.extend(mechanics::validate(&self.kind, new, old)?);
-        causes.extend(scale::causes(&self.kind, new));
-        causes.extend(self.kind.hooks.validate(new, old));
+        let found = mechanics::validate(&self.kind, new, old, &causes)?;
+        causes.extend(found);
+        for cause in self.kind.hooks.validate(new, old) {
+            // A kind's own rules may ask for what its schema asks for too.
+            if !causes.contains(&cause) {
+                causes.push(cause);
+            }
+        }
         if causes.is_empty() {
             return Ok(());
         }
@@ -394,7 +418,14 @@ impl Registry {
     fn failed(&self, key: &Key, error: WriteError) -> ApiError {
         let info = &self.kind.info;
         match error {
-            WriteError::Refused(Refusal::Exists) => ApiError::already_exists(&info.group, &info.plural, &key.name),
+            WriteError::Refused(Refusal::Exists) => {
+                let mut error = ApiError::already_exists(&info.group, &info.plural, &key.name);
+                let live = self.find(key).and_then(|live| self.value(&live));
+                if live.is_ok_and(|live| meta::deleting(&live)) {
+                    error.message = format!("object is being deleted: {}", error.message);
+                }
+                error
+            }
             WriteError::Refused(Refusal::Missing) => self.not_found(&key.name),
             WriteError::Refused(_) => update::stale(&self.kind, &key.name),
             error => ApiError::unavailable(error.to_string(), 1),
@@ -416,6 +447,18 @@ impl Registry {
     /// A stored object as JSON, in this version.
     pub(super) fn value(&self, object: &Object) -> ApiResult<Value> {
         serde_json::from_slice(&self.shown(&object.json)).map_err(|_| unreadable())
+    }
+}
+
+/// Keeps each owner reference once, and warns of the rest.
+fn once(object: &mut Value, cx: &Context) {
+    let duplicates = meta::single_owners(object);
+    if !duplicates.is_empty() {
+        cx.warn(format!(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may \
+             reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            duplicates.join(", ")
+        ));
     }
 }
 

@@ -9,12 +9,17 @@ use super::{
     node::{Checks, Kind, Node},
 };
 
-/// Checks `value`, whose type is right.
-pub(crate) fn check(checks: &Checks, node: &Node, value: &Value, path: &Path, causes: &mut Vec<Cause>) {
+/// Checks `value`, of whatever type, against the enumeration.
+pub(crate) fn enumerated(checks: &Checks, value: &Value, path: &Path, causes: &mut Vec<Cause>) {
     if !checks.values.is_empty() && !checks.values.contains(value) {
         let supported: Vec<String> = checks.values.iter().map(plain).collect();
         causes.push(field::not_supported(path, value, &supported));
     }
+}
+
+/// Checks `value`, whose type is right.
+pub(crate) fn check(checks: &Checks, node: &Node, value: &Value, path: &Path, causes: &mut Vec<Cause>) {
+    enumerated(checks, value, path, causes);
     let mut refuse = |why: String| {
         causes.push(field::invalid(path, value, &format!("{}{why}", path.in_body())));
     };
@@ -71,7 +76,9 @@ pub(crate) fn check(checks: &Checks, node: &Node, value: &Value, path: &Path, ca
             if let Some(max) = checks.max_properties.filter(|max| fields.len() as u64 > *max) {
                 causes.push(field::too_many(path, fields.len(), max));
             }
-            for name in checks.required.iter().filter(|name| !fields.contains_key(name.as_ref())) {
+            // Owners are judged with the rest of the metadata.
+            let owner = node.typed && path.as_str().starts_with("metadata.ownerReferences[");
+            for name in checks.required.iter().filter(|name| !owner && !fields.contains_key(name.as_ref())) {
                 causes.push(field::required(path.child(name), ""));
             }
         }

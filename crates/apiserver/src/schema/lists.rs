@@ -28,6 +28,10 @@ pub(crate) fn unique(list: &ListType, items: &[Value], path: &Path, causes: &mut
         let identity = match list {
             ListType::Atomic => return,
             ListType::Set => item.clone(),
+            ListType::Map(_) if !item.is_object() => {
+                causes.push(field::invalid(path.index(index), item, "must be an object for an array of list-type map"));
+                continue;
+            }
             ListType::Map(keys) => Value::Object(key_of(keys, item)),
         };
         if !seen.insert(identity.to_string()) {

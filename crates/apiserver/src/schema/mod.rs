@@ -18,7 +18,7 @@ pub(crate) mod lists;
 mod misfit;
 pub(crate) mod node;
 mod prune;
-mod quantity;
+pub(crate) mod quantity;
 mod structural;
 mod validate;
 
@@ -63,6 +63,10 @@ impl Schema {
     /// parsed or is no object, and under [`FieldValidation::Strict`] for unknown fields and duplicate keys.
     pub fn decode(&self, payload: &Payload, validation: FieldValidation) -> ApiResult<(Value, Vec<String>)> {
         let document::Document { mut value, duplicates } = document::parse(payload)?;
+        if value.is_null() && self.nodes[0].typed {
+            // Nothing is what Go has before it decodes anything.
+            value = Value::Object(Map::new());
+        }
         if !value.is_object() {
             return Err(ApiError::bad_request("the body is not an object"));
         }
@@ -121,7 +125,13 @@ impl Schema {
 
     /// What is wrong with `new`; `old` is the present object when this is an update.
     pub fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<Cause> {
-        validate::validate(&self.nodes, new, old)
+        self.validate_with(new, old, &[], Vec::new())
+    }
+
+    /// The same; `scale` is what is wrong with what its Scale shows, which is told in between. Where what is wrong already
+    /// (`earlier`, told by the caller) is bad enough, rules are not evaluated.
+    pub fn validate_with(&self, new: &Value, old: Option<&Value>, earlier: &[Cause], scale: Vec<Cause>) -> Vec<Cause> {
+        validate::validate(&self.nodes, new, old, earlier, scale)
     }
 
     pub(crate) fn root(&self) -> NodeId {

@@ -66,6 +66,13 @@ fn prune_fields(
             }
         };
         let field = &nodes[id as usize];
+        if value.is_null() && field.typed && node.property(name).is_none() && !as_sent {
+            // In a map, unlike in a field, Go keeps its zero.
+            *value = match field.kind {
+                Kind::String => "".into(),
+                _ => Value::Null,
+            };
+        }
         if value.is_null() && !field.nullable && !(as_sent && field.typed)
             || !as_sent && field.typed && (empty(field, value) || field.zero_absent && zero(value))
         {

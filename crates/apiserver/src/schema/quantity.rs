@@ -12,6 +12,29 @@ pub(crate) fn canonical(text: &str) -> String {
     parse(text).unwrap_or_else(|| text.to_string())
 }
 
+/// Which of two quantities is greater, as near as a floating point number tells; `None`: one of them is no quantity.
+pub(crate) fn compare(one: &str, other: &str) -> Option<std::cmp::Ordering> {
+    number(one)?.partial_cmp(&number(other)?)
+}
+
+fn number(text: &str) -> Option<f64> {
+    if !is_quantity(text) {
+        return None;
+    }
+    let end = text.find(|c: char| !c.is_ascii_digit() && !"+-.".contains(c)).unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let number: f64 = number.parse().ok()?;
+    let power = |(_, power): &(&str, i32)| 10_f64.powi(*power);
+    let factor = match BINARY.iter().position(|name| *name == suffix) {
+        Some(step) => 1024_f64.powi(i32::try_from(step).ok()?),
+        None => match DECIMAL.iter().find(|(name, _)| *name == suffix) {
+            Some(found) => power(found),
+            None => 10_f64.powi(suffix.trim_start_matches(['e', 'E']).parse().ok()?),
+        },
+    };
+    Some(number * factor)
+}
+
 /// Whether a text is a quantity at all.
 pub(crate) fn is_quantity(text: &str) -> bool {
     let end = text.find(|c: char| !c.is_ascii_digit() && !"+-.".contains(c)).unwrap_or(text.len());

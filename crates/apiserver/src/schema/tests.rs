@@ -58,7 +58,9 @@ fn fields_are_validated_as_asked() {
     let error = secret().decode(&payload(body), FieldValidation::Strict).unwrap_err();
     assert_eq!((error.code, error.message), (400, format!("strict decoding error: {}", told.join(", "))));
     assert_eq!(secret().validate(&value, None), []);
-    for nothing in ["[]", "1", "null", "\"x\""] {
+    // `null` is what Go has before it decodes anything.
+    assert_eq!(secret().decode(&payload("null"), FieldValidation::Warn).unwrap().0, json!({}));
+    for nothing in ["[]", "1", "\"x\""] {
         assert_eq!(secret().decode(&payload(nothing), FieldValidation::Warn).unwrap_err().code, 400);
     }
 }
@@ -284,8 +286,8 @@ fn required_fields_and_unique_items_are_told_by_path() {
     assert_eq!(
         told(&schema, json!({"items": [{"name": "a", "port": 1}, {"name": "a"}], "set": ["x", "y", "x"]}), None),
         [
-            "spec.items[1]: Duplicate value: {\"name\":\"a\"}",
             "spec.items[1].port: Required value",
+            "spec.items[1]: Duplicate value: {\"name\":\"a\"}",
             "spec.set[2]: Duplicate value: \"x\""
         ]
     );

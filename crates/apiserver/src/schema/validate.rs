@@ -28,11 +28,18 @@ const UNCHECKED: &str = "some validation rules were not checked because the obje
 const MAX_CAUSES: usize = 50;
 
 /// Validates `new` (and `old`) against the root of `nodes`.
-pub(crate) fn validate(nodes: &[Node], new: &Value, old: Option<&Value>) -> Vec<Cause> {
-    let mut run = Run { nodes, causes: Vec::new(), ruled: Vec::new(), budget: Budget::default() };
+pub(crate) fn validate(
+    nodes: &[Node],
+    new: &Value,
+    old: Option<&Value>,
+    earlier: &[Cause],
+    scale: Vec<Cause>,
+) -> Vec<Cause> {
+    let mut run = Run::new(nodes);
     run.value(0, new, old, &Path::root());
-    let Run { mut causes, ruled, .. } = run;
-    if !causes.iter().any(|cause| BLOCKING.contains(&cause.reason.as_str())) {
+    let Run { mut causes, embedded, listed, ruled, .. } = run;
+    causes.extend(scale.into_iter().chain(embedded).chain(listed));
+    if !earlier.iter().chain(&causes).any(|cause| BLOCKING.contains(&cause.reason.as_str())) {
         causes.extend(ruled);
     } else if nodes.iter().any(|node| node.checks.as_ref().is_some_and(|checks| checks.rules.is_some())) {
         causes.push(field::invalid("<nil>", &Value::Null, UNCHECKED));
@@ -42,7 +49,7 @@ pub(crate) fn validate(nodes: &[Node], new: &Value, old: Option<&Value>) -> Vec<
 
 /// Whether `value` satisfies the node, without transition rules; for `anyOf` and the like.
 fn satisfies(nodes: &[Node], id: NodeId, value: &Value) -> bool {
-    let mut run = Run { nodes, causes: Vec::new(), ruled: Vec::new(), budget: Budget::default() };
+    let mut run = Run::new(nodes);
     run.value(id, value, None, &Path::root());
     run.causes.is_empty() && run.ruled.is_empty()
 }
@@ -51,11 +58,26 @@ struct Run<'a> {
     nodes: &'a [Node],
     causes: Vec<Cause>,
     /// What rules find; it counts only for an object that has the right shape.
+    /// What embedded objects lack; told after what the schema says.
+    embedded: Vec<Cause>,
+    /// What occurs twice; told after that.
+    listed: Vec<Cause>,
     ruled: Vec<Cause>,
     budget: Budget,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(nodes: &'a [Node]) -> Self {
+        Self {
+            nodes,
+            causes: Vec::new(),
+            embedded: Vec::new(),
+            listed: Vec::new(),
+            ruled: Vec::new(),
+            budget: Budget::default(),
+        }
+    }
+
     fn value(&mut self, id: NodeId, value: &Value, old: Option<&Value>, path: &Path) {
         if self.causes.len() >= MAX_CAUSES {
             return;
@@ -65,13 +87,17 @@ impl Run<'_> {
         let unchanged = old == Some(value);
         if !unchanged {
             if value.is_null() {
-                if !node.nullable && node.kind != Kind::Any {
+                // What is decoded into Go values may be nothing there.
+                if !node.nullable && !node.typed && node.kind != Kind::Any {
                     self.causes.push(wrong_type(node.kind, value, path));
                 }
                 return;
             }
             if !fits(node.kind, value) {
                 self.causes.push(wrong_type(node.kind, value, path));
+                if let Some(checks) = &node.checks {
+                    checks::enumerated(checks, value, path, &mut self.causes);
+                }
                 return;
             }
             if let Some(checks) = &node.checks {
@@ -89,7 +115,7 @@ impl Run<'_> {
         match value {
             Value::Object(fields) => {
                 if node.embedded {
-                    embedded(value, path, &mut self.causes);
+                    embedded(value, path, &mut self.embedded);
                 }
                 for (name, value) in fields {
                     if let (Some(id), _) | (None, Additional::Node(id)) = (node.property(name), node.additional) {
@@ -98,8 +124,9 @@ impl Run<'_> {
                 }
             }
             Value::Array(items) => {
-                if old != Some(value) {
-                    lists::unique(&node.list, items, path, &mut self.causes);
+                // What is decoded into Go values may have the same keys twice.
+                if old != Some(value) && !node.typed {
+                    lists::unique(&node.list, items, path, &mut self.listed);
                 }
                 let Some(id) = node.items else { return };
                 for (index, item) in items.iter().enumerate() {

@@ -73,7 +73,8 @@ pub(super) fn object_media(headers: &HeaderMap, binary: bool) -> ApiResult<Encod
         "" | "*/*" | "application/json" => Ok(Encoding::Text(Media::Json)),
         "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Encoding::Text(Media::Yaml)),
         "application/vnd.kubernetes.protobuf" if binary => Ok(Encoding::Protobuf),
-        _ => Err(unsupported("application/json, application/yaml")),
+        // kube-apiserver names protobuf for every kind.
+        _ => Err(unsupported("application/json, application/yaml, application/vnd.kubernetes.protobuf")),
     }
 }
 

@@ -106,6 +106,7 @@ fn bad_key(key: &str) -> Option<&'static str> {
     }
     match key {
         "." => Some("must not be '.'"),
+        ".." => Some("must not be '..'"),
         _ if key.starts_with("..") => Some("must not start with '..'"),
         _ if key.len() > 253 => Some("must be no more than 253 characters"),
         _ => None,

@@ -1,6 +1,6 @@
 //! Pod templates, labels and selectors.
 
-use std::collections::HashSet;
+use std::{cmp::Ordering, collections::HashSet};
 
 use roadstead_kubewire::error::Cause;
 use serde_json::{Map, Value, json};
@@ -8,7 +8,10 @@ use serde_json::{Map, Value, json};
 use super::{list, one_of, text};
 use crate::{
     registry::names::{self, NameRule},
-    schema::field::{self, Path},
+    schema::{
+        field::{self, Path},
+        quantity,
+    },
 };
 
 /// What is wrong with a name that must be an RFC 1123 label.
@@ -138,6 +141,17 @@ fn name_of<'a>(item: &'a Value, path: &Path, seen: &mut HashSet<&'a str>, causes
     }
 }
 
+/// Nobody requests more than the limit.
+fn resources(resources: &Value, path: &Path, causes: &mut Vec<Cause>) {
+    for (name, wanted) in resources["requests"].as_object().into_iter().flatten() {
+        let (Some(wanted), Some(limit)) = (wanted.as_str(), resources["limits"][name].as_str()) else { continue };
+        if quantity::compare(wanted, limit) == Some(Ordering::Greater) {
+            let why = format!("must be less than or equal to {name} limit of {limit}");
+            causes.push(field::invalid(path.child("requests"), &json!(wanted), &why));
+        }
+    }
+}
+
 fn container(container: &Value, path: &Path, volumes: &HashSet<&str>, causes: &mut Vec<Cause>) {
     let image = text(container, "/image");
     if image.is_empty() {
@@ -150,7 +164,10 @@ fn container(container: &Value, path: &Path, volumes: &HashSet<&str>, causes: &m
     let mut names = HashSet::new();
     for (index, port) in list(container, "/ports").iter().enumerate() {
         let path = path.child("ports").index(index);
-        port_number(&port["containerPort"], path.child("containerPort"), causes);
+        match port["containerPort"].as_i64() {
+            None | Some(0) => causes.push(field::required(path.child("containerPort"), "")),
+            Some(_) => port_number(&port["containerPort"], path.child("containerPort"), causes),
+        }
         one_of(&port["protocol"], path.child("protocol"), &["SCTP", "TCP", "UDP"], causes);
         let name = text(port, "/name");
         if !name.is_empty() {
@@ -173,6 +190,7 @@ fn container(container: &Value, path: &Path, volumes: &HashSet<&str>, causes: &m
             causes.push(field::invalid(path.child("valueFrom"), &json!(""), why));
         }
     }
+    resources(&container["resources"], &path.child("resources"), causes);
     let mut places = HashSet::new();
     for (index, mount) in list(container, "/volumeMounts").iter().enumerate() {
         let path = path.child("volumeMounts").index(index);

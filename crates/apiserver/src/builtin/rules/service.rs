@@ -13,14 +13,6 @@ pub(in crate::builtin) fn service(new: &Value, old: Option<&Value>) -> Vec<Cause
     let mut causes = Vec::new();
     let spec = Path::new("spec");
     let kind = text(new, "/spec/type");
-    one_of(
-        &new["spec"]["type"],
-        spec.child("type"),
-        &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
-        &mut causes,
-    );
-    let affinity = &new["spec"]["sessionAffinity"];
-    one_of(affinity, spec.child("sessionAffinity"), &["ClientIP", "None"], &mut causes);
     let address = text(new, "/spec/clusterIP");
     let headless = address == "None";
     let all = list(new, "/spec/ports");
@@ -33,7 +25,7 @@ pub(in crate::builtin) fn service(new: &Value, old: Option<&Value>) -> Vec<Cause
             causes.push(field::required(spec.child("externalName"), ""));
         }
         if !address.is_empty() {
-            causes.push(field::forbidden(spec.child("clusterIPs"), "may not be set when `type` is 'ExternalName'"));
+            causes.push(field::forbidden(spec.child("clusterIPs"), "may not be set for ExternalName services"));
         }
     } else if !address.is_empty() && list(new, "/spec/clusterIPs").is_empty() {
         causes.push(field::required(spec.child("clusterIPs"), ""));
@@ -41,6 +33,10 @@ pub(in crate::builtin) fn service(new: &Value, old: Option<&Value>) -> Vec<Cause
         let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
         causes.push(field::invalid(spec.child("clusterIP"), &json!(address), why));
     }
+    let affinity = &new["spec"]["sessionAffinity"];
+    one_of(affinity, spec.child("sessionAffinity"), &["ClientIP", "None"], &mut causes);
+    let kinds = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
+    one_of(&new["spec"]["type"], spec.child("type"), &kinds, &mut causes);
     if let Some(selector) = new.pointer("/spec/selector").and_then(Value::as_object) {
         pod::labels(selector, &spec.child("selector"), &mut causes);
     }

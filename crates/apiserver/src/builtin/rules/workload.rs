@@ -1,7 +1,7 @@
 //! Deployment, StatefulSet and DaemonSet: the selector belongs to the template and never changes.
 
 use roadstead_kubewire::error::Cause;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{IMMUTABLE, not_negative, one_of, pod, text};
 use crate::schema::field::{self, Path};
@@ -21,8 +21,20 @@ const CHANGEABLE: [&str; 7] = [
 pub(in crate::builtin) fn deployment(new: &Value, old: Option<&Value>) -> Vec<Cause> {
     let mut causes = common(new, old);
     let path = Path::new("spec.strategy");
-    one_of(&new["spec"]["strategy"]["type"], path.child("type"), &["Recreate", "RollingUpdate"], &mut causes);
     let rolling = &new["spec"]["strategy"]["rollingUpdate"];
+    let kinds = ["Recreate", "RollingUpdate"];
+    if !["", "Recreate", "RollingUpdate"].contains(&text(new, "/spec/strategy/type")) {
+        // The strategy is told whole, as Go holds it.
+        let held = match rolling {
+            Value::Null => Value::Null,
+            rolling => json!({"MaxUnavailable": rolling["maxUnavailable"], "MaxSurge": rolling["maxSurge"]}),
+        };
+        let strategy = json!({"Type": text(new, "/spec/strategy/type"), "RollingUpdate": held});
+        causes.push(field::not_supported(&path, &strategy, &kinds));
+    }
+    for name in ["maxUnavailable", "maxSurge"].iter().filter(|_| text(new, "/spec/strategy/type") != "Recreate") {
+        share(&rolling[name], path.child("rollingUpdate").child(name), &mut causes);
+    }
     if text(new, "/spec/strategy/type") == "Recreate" && !rolling.is_null() {
         let why = "may not be specified when strategy `type` is 'Recreate'";
         causes.push(field::forbidden(path.child("rollingUpdate"), why));
@@ -32,12 +44,33 @@ pub(in crate::builtin) fn deployment(new: &Value, old: Option<&Value>) -> Vec<Ca
         let path = path.child("rollingUpdate").child("maxUnavailable");
         causes.push(field::invalid(path, &rolling["maxUnavailable"], "may not be 0 when `maxSurge` is 0"));
     }
+    let percent = |value: &Value| value.as_str()?.strip_suffix('%')?.parse::<u32>().ok();
+    if percent(&rolling["maxUnavailable"]).is_some_and(|percent| percent > 100) {
+        let path = path.child("rollingUpdate").child("maxUnavailable");
+        causes.push(field::invalid(path, &rolling["maxUnavailable"], "must not be greater than 100%"));
+    }
     let ready = new["spec"]["minReadySeconds"].as_i64().unwrap_or(0);
     if let Some(deadline) = new["spec"]["progressDeadlineSeconds"].as_i64().filter(|deadline| *deadline <= ready) {
         let path = "spec.progressDeadlineSeconds";
         causes.push(field::invalid(path, &deadline.into(), "must be greater than minReadySeconds"));
     }
     causes
+}
+
+/// A number of Pods, or a part of all.
+fn share(value: &Value, path: Path, causes: &mut Vec<Cause>) {
+    let percent = |text: &str| {
+        text.strip_suffix('%').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit()))
+    };
+    match value {
+        Value::Number(number) if number.as_i64().is_some_and(|number| number < 0) => {
+            causes.push(field::invalid(path, value, "must be greater than or equal to 0"));
+        }
+        Value::String(text) if !percent(text) => {
+            causes.push(field::invalid(path, value, "must be an integer or percentage (e.g '5%%')"));
+        }
+        _ => {}
+    }
 }
 
 /// StatefulSet.
@@ -90,7 +123,13 @@ fn common(new: &Value, old: Option<&Value>) -> Vec<Cause> {
         let why = "empty selector is invalid for deployment";
         causes.push(field::invalid(path.child("selector"), selector, why));
     } else {
+        let before = causes.len();
         pod::selector(selector, &path.child("selector"), &mut causes);
+        if causes.len() > before {
+            // What it selects cannot be told, so the template is not looked at.
+            causes.push(field::invalid(path.child("selector"), selector, "invalid label selector"));
+            return causes;
+        }
     }
     let labels = &spec["template"]["metadata"]["labels"];
     // An absent selector selects nothing.

@@ -19,6 +19,7 @@ mod value;
 use roadstead_kubewire::error::Cause;
 use serde_json::{Value, json};
 
+use fit::Type;
 pub(crate) use meter::Budget;
 use program::{Outcome, Program};
 
@@ -52,22 +53,35 @@ struct Rule {
     optional_old_self: bool,
 }
 
-/// A rule that cannot be compiled: index, field of the rule, what it says, why not.
-pub(crate) type RuleError = (usize, &'static str, String, String);
+/// A rule that cannot be compiled: index, field of the rule, why not.
+pub(crate) type RuleError = (usize, &'static str, String);
 
 /// What is wrong with the rules `list` of a node; `schema` is the node's, `root`: it is that of the whole object.
 pub(crate) fn check(list: &Value, schema: &Value, root: bool) -> Vec<RuleError> {
     let mut errors = Vec::new();
     for (index, rule) in list.as_array().into_iter().flatten().enumerate() {
-        let compiled = Rule::read(rule, |field, text, why| errors.push((index, field, text, why)));
-        for (field, program) in [("rule", &compiled.program), ("messageExpression", &compiled.message_program)] {
-            if let Some(Err(why)) = program.as_ref().map(|program| program.fits(schema, root)) {
-                let text = rule.get(field).and_then(Value::as_str).unwrap_or_default();
-                errors.push((index, field, text.to_string(), why));
+        let compiled = Rule::read(rule, |field, why| errors.push((index, field, failed(field, &why))));
+        let optional = compiled.optional_old_self;
+        for (field, program, wanted) in
+            [("rule", &compiled.program, Type::Bool), ("messageExpression", &compiled.message_program, Type::String)]
+        {
+            let Some(program) = program else { continue };
+            match program.fits(schema, root, optional) {
+                Err(why) => errors.push((index, field, failed(field, &why))),
+                Ok(kind) if kind.is(wanted) => {}
+                Ok(_) if field == "rule" => {
+                    errors.push((index, field, "cel expression must evaluate to a bool".into()))
+                }
+                Ok(_) => errors.push((index, field, "messageExpression must evaluate to a string".into())),
             }
         }
     }
     errors
+}
+
+fn failed(field: &str, why: &str) -> String {
+    let whose = if field == "rule" { "" } else { "messageExpression " };
+    format!("{whose}compilation failed: {}", why.strip_prefix("compilation failed: ").unwrap_or(why))
 }
 
 /// Whether an expression uses a variable; one that does not compile does not.
@@ -78,7 +92,7 @@ pub(crate) fn mentions(expression: &str, variable: &str) -> bool {
 impl Rules {
     /// Compiles `x-kubernetes-validations`. A rule that does not compile is kept and fails every object; [`check`] tells why.
     pub(crate) fn compile(list: &Value) -> Self {
-        Self(list.as_array().into_iter().flatten().map(|rule| Rule::read(rule, |_, _, _| {})).collect())
+        Self(list.as_array().into_iter().flatten().map(|rule| Rule::read(rule, |_, _| {})).collect())
     }
 
     /// Checks `value` at node `id`; `old` is the matching old value.
@@ -111,14 +125,14 @@ impl Rules {
 }
 
 impl Rule {
-    fn read(rule: &Value, mut fail: impl FnMut(&'static str, String, String)) -> Self {
+    fn read(rule: &Value, mut fail: impl FnMut(&'static str, String)) -> Self {
         let text = |key: &str| rule.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
         let expression = text("rule");
         let optional_old_self = rule.get("optionalOldSelf").and_then(Value::as_bool) == Some(true);
         let program = match Program::compile(&expression, optional_old_self) {
             Ok(program) => Some(program),
             Err(why) => {
-                fail("rule", expression.clone(), why);
+                fail("rule", why);
                 None
             }
         };
@@ -127,7 +141,7 @@ impl Rule {
             _ if message_expression.is_empty() => None,
             Ok(program) => Some(program),
             Err(why) => {
-                fail("messageExpression", message_expression, why);
+                fail("messageExpression", why);
                 None
             }
         };

@@ -86,9 +86,14 @@ impl Program {
         self.expression.references().has_variable(variable)
     }
 
-    /// Why the expression does not fit the schema that it is about.
-    pub(super) fn fits(&self, schema: &serde_json::Value, root: bool) -> Result<(), String> {
-        fit::check(&self.expression, schema, root)
+    /// The type of the expression over the schema that it is about, or why it does not fit that.
+    pub(super) fn fits<'a>(
+        &self,
+        schema: &'a serde_json::Value,
+        root: bool,
+        optional_old_self: bool,
+    ) -> Result<fit::Type<'a>, String> {
+        fit::check(&self.expression, schema, root, optional_old_self)
     }
 
     /// Evaluates against `scope`, spending from `budget`.

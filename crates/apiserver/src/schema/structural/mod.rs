@@ -23,8 +23,9 @@ const MAX_CAUSES: usize = 50;
 /// What keeps `root` (a CRD's `openAPIV3Schema`) from being structural. Fields are relative to it, e.g.
 /// `properties[spec].type`; at most the first 50 are told.
 pub fn structural(root: &Value) -> Vec<Cause> {
-    let mut walk = Walk { causes: Vec::new() };
+    let mut walk = Walk { causes: Vec::new(), ruled: Vec::new() };
     walk.root(root);
+    walk.causes.append(&mut walk.ruled);
     walk.causes.truncate(MAX_CAUSES);
     walk.causes
 }
@@ -36,12 +37,14 @@ struct At<'a> {
     depth: usize,
     /// What this part is, for "must not be empty for ...".
     place: &'static str,
-    /// Old and new values here can be told to belong together, so rules may use `oldSelf`.
-    correlated: bool,
+    /// The part in which old and new values cannot be told to belong together, so rules may not use `oldSelf`.
+    uncorrelated: Option<&'a Path>,
 }
 
 struct Walk {
     causes: Vec<Cause>,
+    /// What is wrong with rules; told last.
+    ruled: Vec<Cause>,
 }
 
 impl Walk {
@@ -59,7 +62,7 @@ impl Walk {
         if let Some(metadata) = root.pointer("/properties/metadata") {
             self.metadata(metadata);
         }
-        self.part(root, At { path: &path, depth: 0, place: "at the root", correlated: true });
+        self.part(root, At { path: &path, depth: 0, place: "at the root", uncorrelated: None });
     }
 
     /// A CRD may constrain the name, and nothing else, of what the server itself knows.
@@ -80,6 +83,15 @@ impl Walk {
     }
 
     fn part(&mut self, schema: &Value, at: At<'_>) {
+        let before = self.causes.len();
+        self.shape(schema, at);
+        // Where the schema itself is wrong, what its rules are about cannot be told.
+        if self.causes.len() == before {
+            rules::compile(schema, at, &mut self.ruled);
+        }
+    }
+
+    fn shape(&mut self, schema: &Value, at: At<'_>) {
         if self.causes.len() >= MAX_CAUSES {
             return;
         }
@@ -105,9 +117,10 @@ impl Walk {
         }
         if let Some(items) = schema.get("items").filter(|items| items.is_object()) {
             let path = at.path.child("items");
-            let correlated = at.correlated && text(schema, "x-kubernetes-list-type") == Some("map");
+            let map = text(schema, "x-kubernetes-list-type") == Some("map");
+            let uncorrelated = at.uncorrelated.or((!map).then_some(at.path));
             let place = "for specified array items";
-            self.part(items, At { path: &path, depth: at.depth + 1, place, correlated });
+            self.part(items, At { path: &path, depth: at.depth + 1, place, uncorrelated });
         }
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn check(schema: &Value, at: At<'_>, causes: &mut Vec<Cause>) {
             .push(field::forbidden(path.child("additionalProperties"), "additionalProperties cannot be set to false"));
     }
     if schema.get("additionalProperties").is_some() && properties(schema).next().is_some() {
-        let why = "properties and additionalProperties are mutual exclusive";
+        let why = "additionalProperties and properties are mutual exclusive";
         causes.push(field::forbidden(path.child("additionalProperties"), why));
     }
     if let Some(pattern) = text(schema, "pattern")
@@ -106,9 +106,13 @@ fn check_default(schema: &Value, default: &Value, path: &Path, causes: &mut Vec<
         causes.push(field::invalid(path, default, &format!("unknown field {name:?}")));
     }
     defaults::apply(&nodes, 0, &mut value);
-    let wrong = validate::validate(&nodes, &value, None).into_iter();
+    let wrong = validate::validate(&nodes, &value, None, &[], Vec::new()).into_iter();
     causes.extend(wrong.map(|cause| match cause.field.as_str() {
-        "<nil>" => Cause { field: path.as_str().into(), ..cause },
+        // kube-apiserver leaves a gap for the name of the whole.
+        "<nil>" => {
+            let message = cause.message.replace("\": must be", "\":  in body must be");
+            Cause { field: path.as_str().into(), message, ..cause }
+        }
         below => Cause { field: format!("{path}.{below}"), ..cause },
     }));
 }

@@ -59,7 +59,7 @@ fn bad_schemas_are_told_where() {
         (json!({"type": "object", "$ref": "#/x"}), "properties[spec].$ref: Forbidden: $ref is not supported"),
         (
             json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "string"}}),
-            "properties[spec].additionalProperties: Forbidden: properties and additionalProperties are mutual exclusive",
+            "properties[spec].additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive",
         ),
         (
             json!({"type": "string", "x-kubernetes-int-or-string": true}),
@@ -75,7 +75,7 @@ fn bad_schemas_are_told_where() {
         ),
         (
             json!({"type": "integer", "default": "x"}),
-            "properties[spec].default: Invalid value: \"string\": must be of type integer: \"string\"",
+            "properties[spec].default: Invalid value: \"string\":  in body must be of type integer: \"string\"",
         ),
         (
             json!({"type": "object", "default": {"b": 1}, "properties": {"a": {"type": "string"}}}),
@@ -134,35 +134,39 @@ fn rules_must_fit() {
     for rule in [
         json!({"rule": "self.a != '' && self.list.all(i, i.b > 0) && self.map.all(k, self.map[k].c != '')"}),
         json!({"rule": "has(self.a)", "message": "m", "reason": "FieldValueRequired", "fieldPath": ".a"}),
-        json!({"rule": "self.a ==\n'x'", "messageExpression": "'a is ' + self.a"}),
+        json!({"rule": "self.a ==\n'x'", "message": "m", "messageExpression": "'a is ' + self.a"}),
         json!({"rule": "size(self.list) > 0", "fieldPath": "['map'].x.c"}),
     ] {
         assert_eq!(told(schema(rule.clone())), [""; 0], "{rule}");
     }
     let path = "properties[spec].x-kubernetes-validations[0]";
     for (rule, expected) in [
-        (
-            json!({"rule": "self.typo == ''"}),
-            "rule: Invalid value: \"self.typo == ''\": compilation failed: undefined field 'typo'",
-        ),
+        (json!({"rule": "self.typo == ''"}), "compilation failed: undefined field 'typo'"),
         (json!({"rule": "self.list.all(i, i.x > 0)"}), "undefined field 'x'"),
         (json!({"rule": "self.map['x'].d == ''"}), "undefined field 'd'"),
         (json!({"rule": "self.a.b == ''"}), "type 'string' does not support field selection"),
         (json!({"rule": "self.a =="}), "compilation failed"),
+        (json!({"rule": "self.a"}), "cel expression must evaluate to a bool"),
+        (json!({"rule": "self.a > 5"}), "no matching overload for '_>_' applied to '(string, int)'"),
+        (
+            json!({"rule": "self.list.all(i, i.b + 'x' == '')"}),
+            "no matching overload for '_+_' applied to '(int, string)'",
+        ),
+        (json!({"rule": "!self.a"}), "no matching overload for '!_'"),
+        (json!({"rule": "self.a.size() == 'x'"}), "no matching overload for '_==_' applied to '(int, string)'"),
+        (json!({"rule": "true", "messageExpression": "5"}), "messageExpression must evaluate to a string"),
+        (json!({"rule": "true", "optionalOldSelf": true}), "optionalOldSelf: Invalid value: true: may not be set"),
         (json!({"rule": ""}), "rule is not specified"),
         (json!({"rule": "object.a == ''"}), "undeclared reference to 'object'"),
         (json!({"rule": "self.a.frobnicate()"}), "undeclared reference to 'frobnicate'"),
         (json!({"rule": "true", "messageExpression": "self.typo"}), "messageExpression: Invalid value"),
         (json!({"rule": "true", "reason": "Because"}), "reason: Unsupported value: \"Because\""),
-        (
-            json!({"rule": "true", "fieldPath": ".nope"}),
-            "fieldPath: Invalid value: \".nope\": does not refer to a valid field",
-        ),
+        (json!({"rule": "true", "fieldPath": ".nope"}), "fieldPath: Invalid value: \".nope\": must be a valid path"),
         (
             json!({"rule": "self.a ==\n'x'"}),
             "message: Required value: message must be specified if rule contains line breaks",
         ),
-        (json!({"rule": "true", "message": "a\nb"}), "message must not contain line breaks"),
+        (json!({"rule": "true", "message": "a\nb"}), "message: Invalid value: \"a\\nb\": must not contain line breaks"),
     ] {
         let causes = told(schema(rule.clone()));
         let found = causes.iter().any(|cause| cause.starts_with(path) && cause.contains(expected));
@@ -174,7 +178,7 @@ fn rules_must_fit() {
         told(uncorrelated),
         [
             "properties[spec].items.x-kubernetes-validations[0].rule: Invalid value: \"self == oldSelf\": oldSelf cannot be \
-          used on the uncorrelatable portion of the schema"
+          used on the uncorrelatable portion of the schema within properties[spec]"
         ]
     );
     let root =
