@@ -5,7 +5,7 @@ use roadstead_conformance::{
     generate::sequence,
     normalise::Answer,
     operation::Operation,
-    pair::{Pair, Step},
+    pair::{Pair, SETTLED, Step},
     prepare::Run,
     report,
     shrink::shrink,
