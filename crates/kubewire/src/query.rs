@@ -106,19 +106,22 @@ impl Query {
         }
     }
 
-    fn dry_run(&self) -> ApiResult<bool> {
-        dry_run(self.0.iter().filter(|(name, _)| name == "dryRun").map(|(_, value)| value.as_str()))
+    fn dry_run(&self, kind: &str) -> ApiResult<bool> {
+        dry_run(kind, self.0.iter().filter(|(name, _)| name == "dryRun").map(|(_, value)| value.as_str()))
     }
 }
 
-/// The meaning of `dryRun` values: none is false, `All` is true. Errors: 400 for others.
-pub(crate) fn dry_run<'a>(values: impl IntoIterator<Item = &'a str>) -> ApiResult<bool> {
+/// The meaning of `dryRun` values in options of a kind: none is false, `All` is true. Errors: 422 for others.
+pub(crate) fn dry_run<'a>(kind: &str, values: impl IntoIterator<Item = &'a str>) -> ApiResult<bool> {
     let mut dry = false;
     for value in values {
         match value {
             "" => {}
             "All" => dry = true,
-            other => return Err(bad_value("dryRun", other, "All")),
+            other => {
+                let message = format!("Unsupported value: [{other:?}]: supported values: \"All\"");
+                return Err(invalid(kind, "FieldValueNotSupported", "dryRun", message));
+            }
         }
     }
     Ok(dry)
@@ -283,10 +286,7 @@ impl WriteOptions {
             _ => {}
         }
         let field_manager = if manager.is_empty() { manager_from(user_agent) } else { manager.to_string() };
-        let dry_run = query.dry_run().map_err(|_| {
-            let message = format!("Unsupported value: [{:?}]: supported values: \"All\"", query.text("dryRun"));
-            invalid(kind, "FieldValueNotSupported", "dryRun", message)
-        })?;
+        let dry_run = query.dry_run(kind)?;
         Ok(Self { dry_run, field_manager, field_validation, force: force.unwrap_or(false) })
     }
 }
@@ -308,7 +308,7 @@ impl DeleteOptions {
         let named = query.text("propagationPolicy");
         let propagation = if named.is_empty() { None } else { Some(Propagation::parse(named)?) };
         Ok(Self {
-            dry_run: query.dry_run()?,
+            dry_run: query.dry_run("DeleteOptions")?,
             uid: None,
             resource_version: None,
             propagation: propagation_of(propagation, query.flag("orphanDependents")?)?,

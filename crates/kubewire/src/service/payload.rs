@@ -131,7 +131,7 @@ pub(super) fn delete_options(payload: &Payload, query: &Query) -> ApiResult<Dele
     let named = wire.propagation_policy.as_deref().filter(|name| !name.is_empty());
     let preconditions = wire.preconditions.unwrap_or_default();
     Ok(DeleteOptions {
-        dry_run: dry_run(wire.dry_run.iter().flatten().map(String::as_str))?,
+        dry_run: dry_run("DeleteOptions", wire.dry_run.iter().flatten().map(String::as_str))?,
         uid: preconditions.uid,
         resource_version: preconditions.resource_version,
         propagation: propagation_of(named.map(Propagation::parse).transpose()?, wire.orphan_dependents)?,
@@ -186,8 +186,14 @@ mod tests {
             read(" \n", Media::Json, "propagationPolicy=Foreground").unwrap().propagation,
             Some(Propagation::Foreground)
         );
-        for bad in ["{", "5", r#"{"dryRun":["Some"]}"#, r#"{"propagationPolicy":"Orphan","orphanDependents":true}"#] {
-            assert_eq!(read(bad, Media::Json, "").unwrap_err().code, 400, "{bad}");
+        for (bad, code) in [
+            ("{", 400),
+            ("5", 400),
+            (r#"{"dryRun":["Some"]}"#, 422),
+            (r#"{"propagationPolicy":"Odd"}"#, 422),
+            (r#"{"propagationPolicy":"Orphan","orphanDependents":true}"#, 422),
+        ] {
+            assert_eq!(read(bad, Media::Json, "").unwrap_err().code, code, "{bad}");
         }
     }
 }
