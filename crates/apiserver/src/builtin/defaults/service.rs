@@ -14,6 +14,11 @@ pub(in crate::builtin) fn service(service: &mut Value) {
     {
         fill(affinity, "timeoutSeconds", 10_800);
     }
+    if spec["sessionAffinity"] == "None"
+        && let Some(spec) = spec.as_object_mut()
+    {
+        spec.shift_remove("sessionAffinityConfig");
+    }
     for port in items(spec, "ports") {
         fill(port, "protocol", "TCP");
         // Zero is how clients leave it out.
