@@ -19,6 +19,9 @@ use crate::{image, tools};
 
 /// Operations of the comparison, unless said otherwise.
 const OPERATIONS: u32 = 2_000;
+/// Families of operations that are compared, unless said otherwise: those in which differences are rare. The others are tried by hand,
+/// until theirs are few.
+const FAMILIES: [&str; 3] = ["crud", "patches", "scaling"];
 
 /// What is run, and where.
 #[derive(Args)]
@@ -38,6 +41,9 @@ pub struct E2e {
     /// Where the random operations start [default: the time].
     #[arg(long)]
     seed: Option<u64>,
+    /// A family of operations to compare; repeatable.
+    #[arg(long = "family", value_name = "FAMILY", default_values = FAMILIES)]
+    families: Vec<String>,
     /// Arguments for `cargo test`, e.g. a test's name.
     #[arg(last = true)]
     arguments: Vec<String>,
@@ -100,6 +106,7 @@ fn tests(e2e: &E2e, tools: &tools::Tools, kubeconfig: &Path, image: Option<&str>
         let mut compare = cargo();
         compare.args(["run", "--locked", "-p", "roadstead-conformance", "--", "--kubeconfig"]).arg(kubeconfig);
         compare.args(["--operations", &e2e.operations.to_string(), "--seed", &seed.to_string()]);
+        compare.args(e2e.families.iter().flat_map(|family| ["--family", family]));
         interrupt.run(&mut compare)
     })
 }
