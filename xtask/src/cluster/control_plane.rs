@@ -105,7 +105,7 @@ fn apiserver(layout: &Layout, settings: &Settings) -> Vec<String> {
         "--authorization-mode=Node,RBAC".into(),
         "--enable-admission-plugins=NodeRestriction".into(),
         "--allow-privileged=true".into(),
-        "--service-account-issuer=https://kubernetes.default.svc.cluster.local".into(),
+        "--service-account-issuer=https://kubernetes.default.svc".into(),
         format!("--service-account-key-file={}", pki("service-accounts.pub")),
         format!("--service-account-signing-key-file={}", pki("service-accounts.key")),
         format!("--service-cluster-ip-range={SERVICE_RANGE}"),
