@@ -6,11 +6,13 @@
 pub mod endpoint;
 pub mod event;
 pub mod names;
+pub mod registry_webhook;
 pub mod subscriber;
 pub mod trigger;
 
 pub use endpoint::{WebhookEndpoint, WebhookEndpointSpec, WebhookEndpointStatus};
 pub use event::{WebhookEvent, WebhookEventSpec};
+pub use registry_webhook::{RegistryWebhook, RegistryWebhookSpec, RegistryWebhookStatus, WebhookDelivery};
 pub use subscriber::{Subscriber, SubscriberSpec, SubscriberStatus};
 pub use trigger::{DeadLetter, DeadLetterSpec, Trigger, TriggerSpec, TriggerStatus};
 
@@ -20,7 +22,8 @@ use kube::CustomResourceExt;
 /// All CustomResourceDefinitions of `roadstead.dev`: what a control plane must know before the hub or an agent can work on it. Each
 /// is labelled with the version that it is from.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    let mut crds = vec![WebhookEndpoint::crd(), Subscriber::crd(), Trigger::crd(), DeadLetter::crd()];
+    let mut crds =
+        vec![WebhookEndpoint::crd(), Subscriber::crd(), Trigger::crd(), DeadLetter::crd(), RegistryWebhook::crd()];
     for crd in &mut crds {
         let labels = crd.metadata.labels.get_or_insert_default();
         labels.insert(names::LABEL_VERSION.into(), env!("CARGO_PKG_VERSION").into());

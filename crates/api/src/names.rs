@@ -24,6 +24,14 @@ pub const ANNOTATION_EVENT: &str = "roadstead.dev/event";
 pub const ANNOTATION_REPLAY: &str = "roadstead.dev/replay";
 /// Annotation on a workload whose images triggers set: for each container the event that set it last, as JSON.
 pub const ANNOTATION_SET_IMAGE: &str = "roadstead.dev/set-image";
+/// Annotation on a RegistryWebhook that asks for a test delivery; another value asks again.
+pub const ANNOTATION_TEST_DELIVERY: &str = "roadstead.dev/test-delivery";
+/// Annotation on a RegistryWebhook: `<name of a WebhookDelivery>/<anything>` asks to send that message again.
+pub const ANNOTATION_REDELIVER: &str = "roadstead.dev/redeliver";
+/// Annotation on a RegistryWebhook: `<RFC 3339 time>/<anything>` enables a disabled webhook and asks to send again every message
+/// accepted since then that was given up.
+pub const ANNOTATION_RECOVER: &str = "roadstead.dev/recover";
+
 /// Label on what a trigger created: the trigger's name, as [`label_value`] makes it.
 pub const LABEL_TRIGGER: &str = "roadstead.dev/trigger";
 
