@@ -9,6 +9,8 @@ type Rule = (&'static str, &'static [&'static str], &'static [&'static str], &'s
 pub const HUB: &[Rule] = &[
     ("roadstead.dev", &["webhookendpoints", "subscribers"], &["get", "list", "watch"], &[]),
     ("roadstead.dev", &["webhookendpoints/status", "subscribers/status"], &["patch"], &[]),
+    ("roadstead.dev", &["registrywebhooks"], &["get", "list", "watch"], &[]),
+    ("roadstead.dev", &["registrywebhooks/status"], &["patch"], &[]),
     ("", &["secrets"], &["get", "list", "watch"], &[]),
     ("", &["events"], &["create", "patch"], &[]),
 ];

@@ -129,6 +129,8 @@ fn chart_rights_are_these_and_no_more() -> Result<()> {
             &[
                 "/events: create patch",
                 "/secrets: get list watch",
+                "roadstead.dev/registrywebhooks/status: patch",
+                "roadstead.dev/registrywebhooks: get list watch",
                 "roadstead.dev/subscribers/status: patch",
                 "roadstead.dev/subscribers: get list watch",
                 "roadstead.dev/webhookendpoints/status: patch",
@@ -168,8 +170,8 @@ fn chart_rights_are_these_and_no_more() -> Result<()> {
         ("Role/tide-roadstead-operator-default", &["/events: create patch"]),
         (
             "ClusterRole/default:tide-roadstead-operator-cluster",
-            &["apiextensions.k8s.io/customresourcedefinitions deadletters.roadstead.dev,subscribers.roadstead.dev,\
-               triggers.roadstead.dev,webhookendpoints.roadstead.dev: create get patch"],
+            &["apiextensions.k8s.io/customresourcedefinitions deadletters.roadstead.dev,\
+               registrywebhooks.roadstead.dev,subscribers.roadstead.dev,triggers.roadstead.dev,webhookendpoints.roadstead.dev: create get patch"],
         ),
     ];
     let expected: BTreeMap<String, BTreeSet<String>> = expected

@@ -12,8 +12,16 @@ in the namespace of that name. Every rule says why.
 - apiGroups: [roadstead.dev]
   resources: [webhookendpoints/status, subscribers/status]
   verbs: [patch]
-# Secrets that endpoints name, to verify signatures and to ask registries; watched, so that a rotated one takes effect at once. No
-# rule can be narrower: the names are in the endpoints.
+# Who is to be told when an image changes.
+- apiGroups: [roadstead.dev]
+  resources: [registrywebhooks]
+  verbs: [get, list, watch]
+# Whether that works, and which requests by annotation were acted on.
+- apiGroups: [roadstead.dev]
+  resources: [registrywebhooks/status]
+  verbs: [patch]
+# Secrets that endpoints and registry webhooks name, to verify signatures, to sign, and to ask registries; watched, so that a rotated
+# one takes effect at once. No rule can be narrower: the names are in those objects.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch]
