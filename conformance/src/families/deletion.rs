@@ -1,5 +1,5 @@
 //! Deletion with finalizers, owners and each propagation, and of collections. What follows is asynchronous on both sides: each
-//! such deletion is followed by lists that are compared when both sides have settled.
+//! such write is followed by lists that are compared when both sides have settled.
 
 use serde_json::{Value, json};
 
@@ -17,9 +17,10 @@ const PLURALS: [&str; 3] = ["configmaps", "secrets", "deployments"];
 pub fn make(random: &mut Random) -> Vec<Operation> {
     let subject = Subject { namespace: "ns0", ..Subject::of(kind(random.word(&PLURALS)), random) };
     match random.below(12) {
-        0..4 => vec![owned(subject, random)],
+        // An owner may be gone already, and a finalizer the last: then the collector acts on these too.
+        0..4 => settled(owned(subject, random)),
         4 => vec![held(subject, random)],
-        5 => vec![finalizers(subject, random)],
+        5 => settled(finalizers(subject, random)),
         6..10 => {
             let delete = Operation::delete(subject.path());
             let delete = match propagation(random) {
@@ -51,10 +52,10 @@ fn propagation(random: &mut Random) -> Value {
         .clone()
 }
 
-/// The deletion, and what is there once all that follows has been done.
-fn settled(delete: Operation) -> Vec<Operation> {
+/// A write, and what is there once all that follows has been done.
+fn settled(write: Operation) -> Vec<Operation> {
     let lists = PLURALS.iter().map(|plural| Operation::get(kind(plural).collection("ns0")).settled());
-    std::iter::once(delete).chain(lists).collect()
+    std::iter::once(write).chain(lists).collect()
 }
 
 /// An object with an owner, which may or may not be there.

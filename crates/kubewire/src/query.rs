@@ -106,25 +106,9 @@ impl Query {
         }
     }
 
-    fn dry_run(&self, kind: &str) -> ApiResult<bool> {
-        dry_run(kind, self.0.iter().filter(|(name, _)| name == "dryRun").map(|(_, value)| value.as_str()))
+    fn dry_run(&self) -> Vec<&str> {
+        self.0.iter().filter(|(name, value)| name == "dryRun" && !value.is_empty()).map(|(_, value)| &**value).collect()
     }
-}
-
-/// The meaning of `dryRun` values in options of a kind: none is false, `All` is true. Errors: 422 for others.
-pub(crate) fn dry_run<'a>(kind: &str, values: impl IntoIterator<Item = &'a str>) -> ApiResult<bool> {
-    let mut dry = false;
-    for value in values {
-        match value {
-            "" => {}
-            "All" => dry = true,
-            other => {
-                let message = format!("Unsupported value: [{other:?}]: supported values: \"All\"");
-                return Err(invalid(kind, "FieldValueNotSupported", "dryRun", message));
-            }
-        }
-    }
-    Ok(dry)
 }
 
 /// A resourceVersion as sent; empty is 0.
@@ -147,33 +131,63 @@ fn bad_value(name: &str, value: &str, expected: &str) -> ApiError {
     ApiError::bad_request(format!("invalid value {value:?} for query parameter {name}: expected {expected}"))
 }
 
-fn invalid(kind: &str, reason: &str, field: &str, message: String) -> ApiError {
-    ApiError::invalid("meta.k8s.io", kind, "", vec![Cause { reason: reason.into(), message, field: field.into() }])
-}
-
-/// All that is wrong with the options of a list or a watch.
+/// All that is wrong with the options of a request, in the order in which kube-apiserver looks at them.
 #[derive(Default)]
-struct ListProblems(Vec<Cause>);
+pub(crate) struct Problems(Vec<Cause>);
 
-impl ListProblems {
+impl Problems {
+    fn add(&mut self, reason: &str, field: &str, message: String) {
+        self.0.push(Cause { reason: reason.into(), message, field: field.into() });
+    }
+
     fn forbid(&mut self, wrong: bool, field: &str, why: &str) {
         if wrong {
-            let message = format!("Forbidden: {why}");
-            self.0.push(Cause { reason: "FieldValueForbidden".into(), message, field: field.into() });
+            self.add("FieldValueForbidden", field, format!("Forbidden: {why}"));
         }
     }
 
-    fn supported(&mut self, name: &str, supported: &[&str]) {
-        if !supported.contains(&name) {
-            let supported: Vec<String> = supported.iter().map(|name| format!("{name:?}")).collect();
-            let message = format!("Unsupported value: {name:?}: supported values: {}", supported.join(", "));
-            let (reason, field) = ("FieldValueNotSupported".into(), "resourceVersionMatch".into());
-            self.0.push(Cause { reason, message, field });
+    fn supported(&mut self, field: &str, value: &str, supported: &[&str]) {
+        if !supported.contains(&value) {
+            self.unsupported(field, format!("{value:?}"), supported);
         }
     }
 
-    fn none(self) -> ApiResult<()> {
-        if self.0.is_empty() { Ok(()) } else { Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", self.0)) }
+    fn unsupported(&mut self, field: &str, value: String, supported: &[&str]) {
+        let supported: Vec<String> = supported.iter().map(|name| format!("{name:?}")).collect();
+        let message = format!("Unsupported value: {value}: supported values: {}", supported.join(", "));
+        self.add("FieldValueNotSupported", field, message);
+    }
+
+    /// The meaning of `dryRun` values: none is false, `All` is true.
+    pub(crate) fn dry_run(&mut self, values: &[&str]) -> bool {
+        if values.iter().any(|value| *value != "All") {
+            self.unsupported("dryRun", format!("{values:?}"), &["All"]);
+        }
+        !values.is_empty()
+    }
+
+    /// Joins `propagationPolicy` (empty: none) with the older `orphanDependents`.
+    pub(crate) fn propagation(&mut self, named: &str, orphan: Option<bool>) -> Option<Propagation> {
+        const FIELD: &str = "propagationPolicy";
+        if named.is_empty() {
+            return orphan.map(|orphan| if orphan { Propagation::Orphan } else { Propagation::Background });
+        }
+        if orphan.is_some() {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            self.add("FieldValueInvalid", FIELD, format!("Invalid value: {named:?}: {why}"));
+        }
+        self.supported(FIELD, named, &["Foreground", "Background", "Orphan", "nil"]);
+        match named {
+            "Orphan" => Some(Propagation::Orphan),
+            "Background" => Some(Propagation::Background),
+            "Foreground" => Some(Propagation::Foreground),
+            _ => None,
+        }
+    }
+
+    /// Whether there are none. Errors: 422 with all of them; `kind` is what the options are called.
+    pub(crate) fn none(self, kind: &str) -> ApiResult<()> {
+        if self.0.is_empty() { Ok(()) } else { Err(ApiError::invalid("meta.k8s.io", kind, "", self.0)) }
     }
 }
 
@@ -193,19 +207,19 @@ impl ListOptions {
             version_match: query.version_match(),
         };
         let (version, continued) = (options.resource_version.as_str(), options.continue_token.is_some());
-        let mut problems = ListProblems::default();
+        let mut problems = Problems::default();
         let named = query.text(MATCH);
         if !named.is_empty() {
             let without = "resourceVersionMatch is forbidden unless resourceVersion is provided";
             problems.forbid(version.is_empty(), MATCH, without);
             problems.forbid(continued, MATCH, MATCH_WITH_CONTINUE);
-            problems.supported(named, &["Exact", "NotOlderThan", ""]);
+            problems.supported(MATCH, named, &["Exact", "NotOlderThan", ""]);
             let exact = options.version_match == VersionMatch::Exact && version == "0";
             problems.forbid(exact, MATCH, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
         }
         let initial = query.flag("sendInitialEvents")?.is_some();
         problems.forbid(initial, "sendInitialEvents", "sendInitialEvents is forbidden for list");
-        problems.none()?;
+        problems.none("ListOptions")?;
         if continued && !version.is_empty() && version != "0" {
             return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
         }
@@ -226,17 +240,17 @@ impl WatchOptions {
             bookmarks: query.flag("allowWatchBookmarks")?.unwrap_or(false),
             timeout_seconds: query.number("timeoutSeconds")?,
         };
-        let mut problems = ListProblems::default();
+        let mut problems = Problems::default();
         let (named, initial) = (query.text(MATCH), options.send_initial_events.is_some());
         let requires = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
         problems.forbid(initial && options.version_match != VersionMatch::NotOlderThan, MATCH, requires);
         if !named.is_empty() {
             let without = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
             problems.forbid(!initial, MATCH, without);
-            problems.supported(named, &["NotOlderThan"]);
+            problems.supported(MATCH, named, &["NotOlderThan"]);
             problems.forbid(!query.text("continue").is_empty(), MATCH, MATCH_WITH_CONTINUE);
         }
-        problems.none()?;
+        problems.none("ListOptions")?;
         Ok(options)
     }
 }
@@ -251,42 +265,35 @@ impl WriteOptions {
 
     /// The same; `kind` is what errors call the options: `CreateOptions`, `UpdateOptions` or `PatchOptions`.
     pub fn parse_as(kind: &str, query: &Query, patch: Option<PatchKind>, user_agent: Option<&str>) -> ApiResult<Self> {
-        let field_validation = match query.text("fieldValidation") {
-            "" | "Warn" => FieldValidation::Warn,
+        let (manager, validation) = (query.text("fieldManager"), query.text("fieldValidation"));
+        let force = query.flag("force")?;
+        let mut problems = Problems::default();
+        if patch == Some(PatchKind::Apply) {
+            if manager.is_empty() {
+                let message = "Required value: is required for apply patch".into();
+                problems.add("FieldValueRequired", "fieldManager", message);
+            }
+        } else if patch.is_some() {
+            problems.forbid(force.is_some(), "force", "may not be specified for non-apply patch");
+        }
+        if manager.len() > 128 {
+            let message = "Too long: may not be more than 128 bytes".into();
+            problems.add("FieldValueTooLong", "fieldManager", message);
+        }
+        for (at, c) in manager.char_indices().filter(|(_, c)| c.is_control()) {
+            let code = u32::from(c);
+            let message = format!("Invalid value: {manager:?}: invalid character U+{code:04X} (at position {at})");
+            problems.add("FieldValueInvalid", "fieldManager", message);
+        }
+        let dry_run = problems.dry_run(&query.dry_run());
+        problems.supported("fieldValidation", validation, &["", "Ignore", "Strict", "Warn"]);
+        problems.none(kind)?;
+        let field_validation = match validation {
             "Ignore" => FieldValidation::Ignore,
             "Strict" => FieldValidation::Strict,
-            other => {
-                let supported = "supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"";
-                let message = format!("Unsupported value: {other:?}: {supported}");
-                let mut error = invalid(kind, "FieldValueNotSupported", "fieldValidation", message);
-                if patch == Some(PatchKind::Apply) && query.text("fieldManager").is_empty() {
-                    let found = error.details.take().map(|details| details.causes).unwrap_or_default();
-                    let message = "Required value: is required for apply patch".into();
-                    let manager = Cause { reason: "FieldValueRequired".into(), message, field: "fieldManager".into() };
-                    let causes = std::iter::once(manager).chain(found).collect();
-                    error = ApiError::invalid("meta.k8s.io", kind, "", causes);
-                }
-                return Err(error);
-            }
+            _ => FieldValidation::Warn,
         };
-        let manager = query.text("fieldManager");
-        if manager.len() > 128 || manager.chars().any(char::is_control) {
-            return Err(ApiError::bad_request("fieldManager must be at most 128 printable characters"));
-        }
-        let force = query.flag("force")?;
-        match patch {
-            Some(PatchKind::Apply) if manager.is_empty() => {
-                let message = "Required value: is required for apply patch".into();
-                return Err(invalid("PatchOptions", "FieldValueRequired", "fieldManager", message));
-            }
-            Some(PatchKind::Json | PatchKind::Merge | PatchKind::Strategic) if force.is_some() => {
-                let message = "Forbidden: may not be specified for non-apply patch".into();
-                return Err(invalid("PatchOptions", "FieldValueForbidden", "force", message));
-            }
-            _ => {}
-        }
         let field_manager = if manager.is_empty() { manager_from(user_agent) } else { manager.to_string() };
-        let dry_run = query.dry_run(kind)?;
         Ok(Self { dry_run, field_manager, field_validation, force: force.unwrap_or(false) })
     }
 }
@@ -305,45 +312,12 @@ impl DeleteOptions {
             "" => None,
             text => Some(text.parse().map_err(|_| bad_value("gracePeriodSeconds", text, "a number of seconds"))?),
         };
-        let named = query.text("propagationPolicy");
-        let propagation = if named.is_empty() { None } else { Some(Propagation::parse(named)?) };
-        Ok(Self {
-            dry_run: query.dry_run("DeleteOptions")?,
-            uid: None,
-            resource_version: None,
-            propagation: propagation_of(propagation, query.flag("orphanDependents")?)?,
-            grace_period_seconds: grace,
-        })
-    }
-}
-
-impl Propagation {
-    /// From its name on the wire. Errors: 422.
-    pub fn parse(name: &str) -> ApiResult<Self> {
-        match name {
-            "Orphan" => Ok(Propagation::Orphan),
-            "Background" => Ok(Propagation::Background),
-            "Foreground" => Ok(Propagation::Foreground),
-            other => {
-                let supported = "supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"";
-                let message = format!("Unsupported value: {other:?}: {supported}");
-                Err(invalid("DeleteOptions", "FieldValueNotSupported", "propagationPolicy", message))
-            }
-        }
-    }
-}
-
-/// Joins `propagationPolicy` with the older `orphanDependents`. Errors: 422 where both are given.
-pub(crate) fn propagation_of(named: Option<Propagation>, orphan: Option<bool>) -> ApiResult<Option<Propagation>> {
-    match (named, orphan) {
-        (Some(named), Some(_)) => {
-            let message =
-                format!("Invalid value: \"{named:?}\": orphanDependents and deletionPropagation cannot be both set");
-            Err(invalid("DeleteOptions", "FieldValueInvalid", "propagationPolicy", message))
-        }
-        (named, None) => Ok(named),
-        (None, Some(true)) => Ok(Some(Propagation::Orphan)),
-        (None, Some(false)) => Ok(Some(Propagation::Background)),
+        let orphan = query.flag("orphanDependents")?;
+        let mut problems = Problems::default();
+        let propagation = problems.propagation(query.text("propagationPolicy"), orphan);
+        let dry_run = problems.dry_run(&query.dry_run());
+        problems.none("DeleteOptions")?;
+        Ok(Self { dry_run, uid: None, resource_version: None, propagation, grace_period_seconds: grace })
     }
 }
 
@@ -428,7 +402,7 @@ mod tests {
             ("force=true", Some(Merge), 422),
             ("dryRun=Some", None, 422),
             ("fieldValidation=Loud", None, 422),
-            ("fieldManager=a%0Ab", None, 400),
+            ("fieldManager=a%0Ab", None, 422),
         ] {
             assert_eq!(code(WriteOptions::parse(&query(text), patch, None)), wanted, "{text}");
         }

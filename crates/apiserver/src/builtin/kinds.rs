@@ -237,7 +237,7 @@ fn workloads() -> Vec<Kind> {
             .blank(blank::deployment)
             .default(defaults::deployment)
             .validate(rules::deployment)
-            .warn(warnings::workload)
+            .warn(warnings::deployment)
             .cells(cells::deployment),
         kind("apps", "api.apps.v1.StatefulSet", "statefulsets", true)
             .short(&["sts"])

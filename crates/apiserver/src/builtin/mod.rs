@@ -81,7 +81,8 @@ pub fn resources() -> Vec<Kind> {
     kinds::stored()
 }
 
-/// Completes the address fields of a Service: what was settled stays, and each is there in its old and its new form.
+/// Completes the address fields of a Service: what was settled stays unless the type has changed, and each is there in its old
+/// and its new form.
 pub fn addresses(service: &mut Value, old: Option<&Value>) {
     defaults::addresses(service, old);
 }

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::rules::{list, text};
+use super::rules::{bad_label, list, text};
 
 /// Service: what has no effect.
 pub(super) fn service(new: &Value, _old: Option<&Value>) -> Vec<String> {
@@ -30,6 +30,18 @@ pub(super) fn service(new: &Value, _old: Option<&Value>) -> Vec<String> {
         warnings.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".into());
     }
     warnings
+}
+
+/// Deployment: a name that does not fit into those of its Pods, and what is told of every workload.
+pub(super) fn deployment(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let bad = if old.is_none() { bad_label(text(new, "/metadata/name")) } else { None };
+    let named = bad.map(|why| {
+        format!(
+            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is \
+             recommended: [{why}]"
+        )
+    });
+    named.into_iter().chain(workload(new, old)).collect()
 }
 
 /// What has a pod template: ports that several containers have. An update that changes nothing that is wanted warns of nothing.

@@ -15,8 +15,8 @@ use super::{
 /// How many unknown fields are told.
 const MAX_TOLD: usize = 100;
 
-/// Shapes `value`, which is at `path`; appends the paths of what was unknown. What is applied keeps its zeros, `null`s and empty
-/// lists and maps (`as_sent`): who applies them owns them.
+/// Shapes `value`, which is at `path`; appends the paths of what was unknown. What is applied keeps its zeros, `null`s, empty
+/// lists and maps, and quantities as they are written (`as_sent`): who applies them owns them.
 pub(crate) fn prune(
     nodes: &[Node],
     id: NodeId,
@@ -36,11 +36,12 @@ pub(crate) fn prune(
             }
         }
         Value::Number(number) => match node.kind {
+            Kind::Quantity if as_sent => {}
             Kind::Quantity => *value = Value::String(quantity::canonical(&number.to_string())),
             Kind::Integer if !number.is_i64() && !number.is_u64() => whole(value),
             _ => {}
         },
-        Value::String(text) if node.kind == Kind::Quantity => *text = quantity::canonical(text),
+        Value::String(text) if node.kind == Kind::Quantity && !as_sent => *text = quantity::canonical(text),
         _ => {}
     }
 }

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use super::{Inner, Upload};
 use crate::{
     error::{ApiError, ApiResult},
-    options::{DeleteOptions, Media, PatchKind, Payload, Propagation},
+    options::{DeleteOptions, Media, PatchKind, Payload},
     protobuf,
-    query::{Query, dry_run, propagation_of},
+    query::{Problems, Query},
 };
 
 impl Inner {
@@ -128,13 +128,18 @@ pub(super) fn delete_options(payload: &Payload, query: &Query) -> ApiResult<Dele
             serde_saphyr::from_str(text).map_err(|error| unreadable(error.to_string()))?
         }
     };
-    let named = wire.propagation_policy.as_deref().filter(|name| !name.is_empty());
+    let mut problems = Problems::default();
+    let propagation =
+        problems.propagation(wire.propagation_policy.as_deref().unwrap_or_default(), wire.orphan_dependents);
+    let dry_run: Vec<&str> = wire.dry_run.iter().flatten().map(String::as_str).collect();
+    let dry_run = problems.dry_run(&dry_run);
+    problems.none("DeleteOptions")?;
     let preconditions = wire.preconditions.unwrap_or_default();
     Ok(DeleteOptions {
-        dry_run: dry_run("DeleteOptions", wire.dry_run.iter().flatten().map(String::as_str))?,
+        dry_run,
         uid: preconditions.uid,
         resource_version: preconditions.resource_version,
-        propagation: propagation_of(named.map(Propagation::parse).transpose()?, wire.orphan_dependents)?,
+        propagation,
         grace_period_seconds: wire.grace_period_seconds,
     })
 }
@@ -142,6 +147,7 @@ pub(super) fn delete_options(payload: &Payload, query: &Query) -> ApiResult<Dele
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Propagation;
 
     fn headers(content_type: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();

@@ -1,6 +1,6 @@
 //! Defaults of a Service. Addresses are not among them: who assigns those is another matter.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{fill, items, object};
 
@@ -44,19 +44,27 @@ pub(in crate::builtin) fn service(service: &mut Value) {
 }
 
 /// The address fields, after all else is decided. Addresses are carried over from the `old` Service, and a headless one has the
-/// fields that follow from that; none is assigned here.
+/// fields that follow from that; none is assigned here. What came with a type that the Service no longer has goes.
 pub(in crate::builtin) fn addresses(service: &mut Value, old: Option<&Value>) {
     let Some(spec) = service.get_mut("spec").and_then(Value::as_object_mut) else { return };
-    let external = |spec: &Value| spec["type"] == "ExternalName";
-    let before = old.map(|old| &old["spec"]).filter(|before| !external(before));
-    if spec.get("type").is_some_and(|kind| kind == "ExternalName") {
-        return;
-    }
-    for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-        let absent = spec.get(field).is_none_or(|value| value.is_null() || value == "" || *value == json!([]));
-        if let (true, Some(kept)) = (absent, before.and_then(|before| before.get(field))) {
-            spec.insert(field.into(), kept.clone());
+    let before = old.and_then(|old| old["spec"].as_object());
+    let external = |spec: &Map<String, Value>| spec.get("type").is_some_and(|kind| kind == "ExternalName");
+    if let Some(before) = before {
+        if !external(spec) && !external(before) {
+            for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                let absent = spec.get(field).is_none_or(|value| value.is_null() || value == "" || *value == json!([]));
+                if let (true, Some(kept)) = (absent, before.get(field)) {
+                    spec.insert(field.into(), kept.clone());
+                }
+            }
         }
+        follow(spec, before);
+        retype(spec, before);
+    }
+    if external(spec) {
+        // It has nothing to route to.
+        spec.shift_remove("internalTrafficPolicy");
+        return;
     }
     let address = spec.get("clusterIP").and_then(Value::as_str).unwrap_or_default().to_string();
     if !address.is_empty() {
@@ -70,4 +78,35 @@ pub(in crate::builtin) fn addresses(service: &mut Value, old: Option<&Value>) {
         spec.entry("ipFamilies").or_insert(families);
         spec.entry("ipFamilyPolicy").or_insert_with(|| policy.into());
     }
+}
+
+/// Makes `clusterIPs` follow when only `clusterIP` was changed, as older clients do.
+fn follow(spec: &mut Map<String, Value>, before: &Map<String, Value>) {
+    if spec.get("clusterIP") == before.get("clusterIP") || spec.get("clusterIPs") != before.get("clusterIPs") {
+        return;
+    }
+    match spec.get("clusterIP").and_then(Value::as_str).filter(|address| !address.is_empty()) {
+        Some(address) => spec.insert("clusterIPs".into(), json!([address])),
+        None => spec.shift_remove("clusterIPs"),
+    };
+}
+
+/// Takes off what came with the type that a Service had before: such fields as the server may have filled in itself, where the
+/// client did not change them too.
+fn retype(spec: &mut Map<String, Value>, before: &Map<String, Value>) {
+    let kind = |spec: &Map<String, Value>| spec.get("type").and_then(Value::as_str).unwrap_or_default().to_string();
+    let (was, is) = (kind(before), kind(spec));
+    let mut leaves = |kinds: &[&str], fields: &[&str]| {
+        let left = kinds.contains(&was.as_str()) && !kinds.contains(&is.as_str());
+        if left && fields.iter().all(|field| spec.get(*field) == before.get(*field)) {
+            fields.iter().for_each(|field| drop(spec.shift_remove(*field)));
+        }
+    };
+    let addressed = ["ClusterIP", "NodePort", "LoadBalancer"];
+    leaves(&addressed, &["clusterIP", "clusterIPs"]);
+    leaves(&addressed, &["ipFamilies"]);
+    leaves(&addressed, &["ipFamilyPolicy"]);
+    leaves(&addressed[1..], &["externalTrafficPolicy"]);
+    leaves(&addressed[2..], &["allocateLoadBalancerNodePorts"]);
+    leaves(&addressed[2..], &["loadBalancerClass"]);
 }

@@ -124,7 +124,7 @@ fn sealed(new: &Value, old: &Value, fields: &[&str], causes: &mut Vec<Cause>) {
     if old["immutable"] != true {
         return;
     }
-    for name in fields.iter().chain(&["immutable"]).filter(|name| old.get(**name) != new.get(**name)) {
+    for name in ["immutable"].iter().chain(fields).filter(|name| old.get(**name) != new.get(**name)) {
         causes.push(field::forbidden(name, SEALED));
     }
 }

@@ -13,6 +13,7 @@ use roadstead_kubewire::error::Cause;
 use serde_json::Value;
 
 pub(super) use data::{config_map, secret};
+pub(super) use pod::bad_label;
 pub(super) use service::service;
 pub(super) use workload::{daemon_set, deployment, stateful_set};
 

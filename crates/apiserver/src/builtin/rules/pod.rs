@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What is wrong with a name that must be an RFC 1123 label.
-pub(super) fn bad_label(name: &str) -> Option<String> {
+pub(in crate::builtin) fn bad_label(name: &str) -> Option<String> {
     NameRule::Label.check(name)
 }
 
