@@ -6,7 +6,8 @@ use super::{fill, items, object};
 
 /// Service.
 pub(in crate::builtin) fn service(service: &mut Value) {
-    let Some(spec) = service.get_mut("spec").filter(|spec| spec.is_object()) else { return };
+    // There always is one, even where an apply has taken away all that was in it.
+    let Some(spec) = object(service, "spec") else { return };
     fill(spec, "type", "ClusterIP");
     fill(spec, "sessionAffinity", "None");
     if spec["sessionAffinity"] == "ClientIP"
