@@ -14,9 +14,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use roadstead_api::endpoint::{Counters, EventSummary, Provider};
+use roadstead_outbound::registry::Registry;
 use roadstead_reconcile::filter::Filter;
 
-use crate::{limits::Bucket, log::Stream, registry_api::Registry, tag_index::TagIndex, verify::Policy};
+use crate::{limits::Bucket, log::Stream, tag_index::TagIndex, verify::Policy};
 
 /// Most summaries in `status.recent`.
 pub(crate) const RECENT: usize = 16;

@@ -20,6 +20,7 @@ use roadstead_api::{
     WebhookEventSpec,
     endpoint::{EventSummary, Provider},
 };
+use roadstead_outbound::registry::Confirmation;
 use serde_json::json;
 use tokio::{sync::Semaphore, time::timeout};
 
@@ -31,7 +32,6 @@ use crate::{
     log::{Draft, Log, LogError, Outcome},
     metrics::{Metrics, Verdict},
     providers::{self, Change, Reading},
-    registry_api::Confirmation,
     verify::Policy,
 };
 

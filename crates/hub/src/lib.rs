@@ -24,7 +24,6 @@ pub mod metrics;
 pub mod providers;
 mod publish;
 pub mod readiness;
-pub mod registry_api;
 pub mod source;
 pub mod tag_index;
 pub mod verify;

@@ -14,6 +14,7 @@ pub mod parse;
 pub mod patch;
 pub mod recorder;
 pub mod scope;
+mod secret;
 pub mod targets;
 
 pub use backoff::Backoff;
@@ -23,4 +24,5 @@ pub use leader::{Elector, Lead};
 pub use pace::Pace;
 pub use recorder::Recorder;
 pub use scope::Namespaces;
+pub use secret::Secret;
 pub use targets::Targets;

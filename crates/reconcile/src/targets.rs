@@ -82,10 +82,12 @@ impl Targets {
         Targets::new([v4, Cidr { address: IpAddr::V6(Ipv6Addr::LOCALHOST), bits: 128 }])
     }
 
-    /// Whether an address may be dialled. An IPv6 address that stands for an IPv4 one is judged as that.
+    /// Whether an address may be dialled. An IPv6 address that stands for an IPv4 one is judged as that; one that a router may unwrap to
+    /// an IPv4 one (ISATAP) must pass as both.
     pub fn permits(&self, address: IpAddr) -> bool {
         let address = embedded(address);
-        self.allowed.iter().any(|range| range.contains(address)) || is_public(address)
+        let permitted = self.allowed.iter().any(|range| range.contains(address)) || is_public(address);
+        permitted && isatap(address).is_none_or(|inner| self.permits(IpAddr::V4(inner)))
     }
 }
 
@@ -98,6 +100,17 @@ fn embedded(address: IpAddr) -> IpAddr {
             IpAddr::V4(Ipv4Addr::new(a, b, c, d))
         }
         _ => canonical,
+    }
+}
+
+/// The IPv4 address that an ISATAP interface identifier (RFC 5214, section 6.1) carries.
+fn isatap(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V6(v6) if matches!(v6.segments()[4..6], [0 | 0x200, 0x5efe]) => {
+            let [.., a, b, c, d] = v6.octets();
+            Some(Ipv4Addr::new(a, b, c, d))
+        }
+        _ => None,
     }
 }
 
@@ -119,6 +132,8 @@ fn is_special_v4(address: Ipv4Addr) -> bool {
         [192, 0, 0 | 2, _] | [192, 88, 99, _] | [198, 51, 100, _] | [203, 0, 113, _] => true,
         // Benchmarks.
         [198, b, ..] => b == 18 || b == 19,
+        // Azure's host: metadata and more, for whoever runs there, at an address of the public range.
+        [168, 63, 129, 16] => true,
         _ => false,
     }
 }
@@ -167,6 +182,8 @@ mod tests {
             "2001:200::1",
             "64:ff9b::808:808",
             "::ffff:8.8.8.8",
+            "2606:4700::5efe:808:808",
+            "168.63.129.17",
         ] {
             assert!(targets.permits(ip(public)), "{public}");
         }
@@ -183,6 +200,7 @@ mod tests {
             "192.0.2.1",
             "192.88.99.1",
             "192.168.1.1",
+            "168.63.129.16",
             "198.18.0.1",
             "198.19.255.255",
             "198.51.100.1",
@@ -198,6 +216,13 @@ mod tests {
             "64:ff9b::7f00:1",
             "64:ff9b::a9fe:a9fe",
             "64:ff9b:1::1",
+            "64:ff9b:1::808:808",
+            "::ffff:0:808:808",
+            "2001:0:808:808::1",
+            "2002:808:808::1",
+            "2606:4700::5efe:a00:1",
+            "2606:4700::200:5efe:7f00:1",
+            "::808:808",
             "100::1",
             "2001::1",
             "2001:db8::1",

@@ -24,6 +24,7 @@ use roadstead_api::{
         WebhookEndpointStatus,
     },
 };
+use roadstead_outbound::registry::{Access, Registry as ImageRegistry};
 use roadstead_reconcile::{
     filter::{Filter, FilterError},
     parse,
@@ -40,7 +41,6 @@ use crate::{
     log::{Endpoints as LogEndpoints, Limit, Log, Record, Retention, Selection, Stream},
     metrics::Unlisted,
     readiness::Readiness,
-    registry_api::{Access, Registry as ImageRegistry},
     tag_index::TagIndex,
     verify::{self, Policy},
 };

@@ -60,7 +60,7 @@ pub struct Change {
     /// When it is about an image.
     pub image: Option<ImageChange>,
     /// The payload alone is no reason to act, even from a proven sender, because it lacks the digest: confirm it at the
-    /// configured registry (`registry_api`) before anybody acts on it. An image told by an unproven sender is a hint too.
+    /// configured registry before anybody acts on it. An image told by an unproven sender is a hint too.
     pub hint: bool,
 }
 

@@ -7,7 +7,6 @@
 
 mod compare;
 mod hmac;
-mod secret;
 mod standard;
 mod token;
 
@@ -16,10 +15,10 @@ use jiff::Timestamp;
 use roadstead_api::endpoint::{Algorithm, Authentication, Provider, Verify, WebhookEndpointSpec};
 
 use self::hmac::{BodyHmac, Content};
-pub use self::secret::Secret;
 use self::standard::StandardWebhooks;
 use self::token::Token;
 use crate::incoming::Incoming;
+pub use roadstead_reconcile::Secret;
 
 /// How far a signed time may be off, where nothing else is said. Standard Webhooks leaves the figure open; its libraries use
 /// this one.

@@ -21,7 +21,7 @@ impl Secret {
     }
 
     /// The bytes, for whoever compiles them into a key.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 }

@@ -19,9 +19,8 @@ use roadstead_e2e::image::write_layout;
 use roadstead_e2e::process::Process;
 use roadstead_e2e::registry::Registry as RealRegistry;
 use roadstead_e2e::wait::eventually;
-use roadstead_hub::registry_api::{Access, Registry, RegistryError};
-use roadstead_hub::verify::Secret;
-use roadstead_reconcile::Targets;
+use roadstead_outbound::registry::{Access, Registry, RegistryError};
+use roadstead_reconcile::{Secret, Targets};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 

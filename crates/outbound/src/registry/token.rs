@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, StatusCode, Uri};
-use http_body_util::Empty;
+use roadstead_reconcile::Secret;
 use serde::Deserialize;
 
 use super::challenge::{Challenge, parse, token_uri};
-use super::connect::{Client, reason};
-use super::{RegistryError, read_body};
-use crate::verify::Secret;
+use super::{LIMITS, RegistryError};
+use crate::guard::Client;
 
 /// Scopes whose tokens are kept; more than that, and all are forgotten.
 const MAX_TOKENS: usize = 256;
@@ -80,20 +80,19 @@ impl Tokens {
             access_token: Option<String>,
             expires_in: Option<u64>,
         }
-        let mut request = Request::new(Empty::new());
+        let mut request = Request::new(Bytes::new());
         *request.uri_mut() = uri;
         if let Some(basic) = &self.basic {
             request.headers_mut().insert(AUTHORIZATION, basic.clone());
         }
-        let response = client.request(request).await.map_err(|error| RegistryError::Unreachable(reason(&error)))?;
-        match response.status() {
+        let answer = client.send(request, LIMITS).await?;
+        match answer.status {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(RegistryError::Denied),
             other => return Err(RegistryError::Unexpected(format!("{} at its token realm", other.as_u16()))),
         }
-        let body = read_body(response.into_body()).await?;
         let nonsense = || RegistryError::Unexpected("no token at its token realm".to_owned());
-        let answer: Answer = serde_json::from_slice(&body).map_err(|_| nonsense())?;
+        let answer: Answer = serde_json::from_slice(&answer.body).map_err(|_| nonsense())?;
         let token = answer.token.or(answer.access_token).ok_or_else(nonsense)?;
         let value = header(&format!("Bearer {token}")).ok_or_else(nonsense)?;
         Ok((value, answer.expires_in.unwrap_or(LIFETIME)))

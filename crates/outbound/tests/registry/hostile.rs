@@ -12,9 +12,8 @@ use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use roadstead_e2e::receiver::Receiver;
-use roadstead_hub::registry_api::{Access, Registry, RegistryError};
-use roadstead_hub::verify::Secret;
-use roadstead_reconcile::Targets;
+use roadstead_outbound::registry::{Access, Registry, RegistryError};
+use roadstead_reconcile::{Secret, Targets};
 use tokio::net::TcpListener;
 
 /// Serves on a free port for as long as the test runs; gives `http://127.0.0.1:PORT`.
@@ -103,11 +102,15 @@ async fn answers_are_capped_and_checked() -> Result<()> {
     assert!(matches!(registry.tags("huge").await, Err(RegistryError::Unexpected(_))));
     assert!(matches!(registry.tags("nonsense").await, Err(RegistryError::Unexpected(_))));
     assert!(matches!(registry.digest("nonsense", "v1").await, Err(RegistryError::BadName(..))));
-    let busy = registry.digest("busy", "v1").await.expect_err("429");
+    let impatient = self::registry(&url)?;
+    let busy = impatient.digest("busy", "v1").await.expect_err("429");
     assert!(
         matches!(busy, RegistryError::Busy { after: Some(wait) } if wait == Duration::from_secs(7))
             && busy.is_transient()
     );
+    // The peace that it asks for holds for every question.
+    let next = impatient.digest("plain", "v1").await.expect_err("it is not asked");
+    assert!(matches!(next, RegistryError::Busy { after: Some(wait) } if wait <= Duration::from_secs(7)), "{next}");
     let broken = registry.digest("broken", "v1").await.expect_err("502");
     assert!(broken.is_transient(), "{broken}");
     let silent = registry.digest("silent", "v1").await.expect_err("401");

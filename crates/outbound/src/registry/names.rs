@@ -4,7 +4,6 @@
 use ring::digest;
 
 use super::RegistryError;
-use crate::hex;
 
 /// A repository: parts of lower-case letters and digits, joined by `.`, `_`, `__` or dashes, separated by `/`.
 pub(super) fn check_repository(name: &str) -> Result<&str, RegistryError> {
@@ -47,7 +46,11 @@ fn is_digest(text: &str) -> bool {
 
 /// Digest of a manifest's bytes.
 pub(super) fn digest_of(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(digest::digest(&digest::SHA256, bytes).as_ref()))
+    format!("sha256:{}", hex(digest::digest(&digest::SHA256, bytes).as_ref()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn bad(name: &str, what: &'static str) -> RegistryError {

@@ -1,0 +1,4 @@
+//! The registry's client before real and hostile registries.
+
+mod hostile;
+mod login;
