@@ -37,7 +37,7 @@ impl Run {
     /// A new run.
     pub fn new() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        Self { id: format!("conformance-{:x}", now & 0xFFF_FFFF_FFFF) }
+        Self { id: format!("conformance-{:x}-{:x}", now & 0xFFF_FFFF_FFFF, std::process::id()) }
     }
 
     /// The names of one attempt at a sequence.

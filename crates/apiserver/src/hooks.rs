@@ -70,6 +70,9 @@ impl Hooks for BuiltIn {
     }
 
     fn admit(&self, cx: &Context, new: &mut Value, old: Option<&Value>, sub: Option<&str>) -> ApiResult<()> {
+        if let Own::Rbac(_) = self.own {
+            validation::store_fields(new);
+        }
         match &self.own {
             Own::Service if sub.is_none() => {
                 builtin::addresses(new, old);

@@ -141,11 +141,8 @@ const DELEGATOR: Rules = &[
 /// Every kind of Roadstead's own groups, present and future: subresources have to be named, so status stays with the
 /// controllers.
 const VIEW_OWN: Rules = &[(names::GROUP, &["*"], READ), (names::LOG_GROUP, &["*"], READ)];
-const EDIT_OWN: Rules = &[(
-    names::GROUP,
-    &["webhookendpoints", "subscribers", "triggers", "deadletters", "registrywebhooks"],
-    WRITE,
-)];
+const EDIT_OWN: Rules =
+    &[(names::GROUP, &["webhookendpoints", "subscribers", "triggers", "deadletters", "registrywebhooks"], WRITE)];
 
 fn aggregate_label(to: &str) -> String {
     format!("{GROUP}/aggregate-to-{to}")

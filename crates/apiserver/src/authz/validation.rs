@@ -30,6 +30,13 @@ pub fn default_fields(plural: &str, object: &mut Value) {
     }
 }
 
+/// What is stored of an object: an empty list of rules is none. Whoever sent it owns it all the same.
+pub fn store_fields(object: &mut Value) {
+    if let Some(rules) = object.get_mut("rules").filter(|rules| *rules == &json!([])) {
+        *rules = Value::Null;
+    }
+}
+
 fn fill(reference: &mut serde_json::Map<String, Value>) {
     if reference.get("apiGroup").and_then(Value::as_str).unwrap_or_default().is_empty() {
         reference.insert("apiGroup".into(), json!(GROUP));

@@ -75,7 +75,7 @@ fn prune_fields(
             };
         }
         if value.is_null() && !field.nullable && !(as_sent && field.typed)
-            || !as_sent && field.typed && (empty(field, value) || field.zero_absent && zero(value))
+            || !as_sent && field.typed && (empty(field, value) && !field.nullable || field.zero_absent && zero(value))
         {
             return false;
         }
