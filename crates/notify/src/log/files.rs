@@ -109,6 +109,8 @@ fn create(path: &Path) -> Result<(), LogError> {
 fn configure(connection: &Connection) -> Result<(), LogError> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // The write-ahead log is cut to this when it starts over.
+    connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
     Ok(())
 }
 

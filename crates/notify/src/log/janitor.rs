@@ -77,7 +77,6 @@ impl Janitor {
                 next_trim = Instant::now() + tick;
             }
             steps.push(("checkpointing", self.checkpoint()));
-            self.shared.measure();
             for (what, done) in steps {
                 match done {
                     Ok(()) | Err(LogError::Closed) => {}
@@ -139,10 +138,14 @@ impl Janitor {
         Ok(select.query_row(params![trim.webhook, state, trim.before], |row| row.get(0))?)
     }
 
-    /// Moves the write-ahead log into the database without making the writer wait.
+    /// Moves the write-ahead log into the database without making the writer wait, and measures.
     fn checkpoint(&self) -> Result<(), LogError> {
         if self.shared.unchecked.swap(0, Ordering::AcqRel) > 0 {
-            self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+            // https://www.sqlite.org/pragma.html#pragma_wal_checkpoint: busy, pages in the log, pages moved; -1 where there is no log.
+            let left = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+                Ok(row.get::<_, i64>(1)?.saturating_sub(row.get(2)?))
+            })?;
+            self.shared.measure(&self.connection, u64::try_from(left).unwrap_or(0))?;
         }
         Ok(())
     }

@@ -112,7 +112,7 @@ impl DeliveryLog {
             closed: AtomicBool::new(false),
             options,
         });
-        shared.measure();
+        shared.measure(&connection, 0)?;
         let (queue, jobs) = mpsc::channel(shared.options.queue);
         let bell = Arc::new(Bell::default());
         let janitor = Janitor {
@@ -276,7 +276,7 @@ impl DeliveryLog {
 
     /// The log in numbers.
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals { bytes: self.shared.used.load(Ordering::Acquire), ..Totals::default() };
+        let mut totals = Totals { bytes: self.shared.file_bytes(), ..Totals::default() };
         for row in lock(&self.shared.rows).by_key.values() {
             totals.pending += row.stats.pending;
             totals.dead_letters += row.stats.dead_letters;

@@ -10,7 +10,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How a [`DeliveryLog`](super::DeliveryLog) behaves.
 #[derive(Clone)]
 pub struct Options {
-    /// Most bytes of all files; above it nothing is accepted (attempts are still recorded). Default: only the disk ends it.
+    /// Most bytes that messages may take; above it nothing is accepted (attempts are still recorded). Default: only the disk ends it.
     pub quota: Option<u64>,
     /// Calls that may wait for the writer; more wait for their turn. Default 1024.
     pub queue: usize,

@@ -11,9 +11,12 @@ use std::{
     },
 };
 
+use rusqlite::Connection;
 use tokio::sync::watch;
 
 use super::{
+    error::LogError,
+    files,
     notices::Notices,
     options::Options,
     types::{Changed, Stats, WebhookKey},
@@ -114,7 +117,7 @@ pub(super) struct Shared {
     pub cursors: Mutex<HashMap<String, u64>>,
     pub feed: Feed,
     pub listeners: Mutex<Vec<Weak<Notices>>>,
-    /// Bytes of the files as last measured, and what was written since.
+    /// Bytes that the messages take as last measured, and about what was written since.
     pub used: AtomicU64,
     /// Bytes written since the last checkpoint.
     pub unchecked: AtomicU64,
@@ -145,10 +148,18 @@ impl Shared {
         });
     }
 
-    /// Sums up the files. The write-ahead log counts twice: it has yet to be copied.
-    pub fn measure(&self) {
-        let wal = super::files::length(&super::files::wal_path(&self.path));
-        self.used.store(super::files::length(&self.path) + 2 * wal, Ordering::Release);
+    /// Takes down what the messages take on disk: pages in use, and what has yet to be copied from the write-ahead log. The pages of
+    /// removed messages are free for others, though the file stays as long as it is.
+    pub fn measure(&self, connection: &Connection, unchecked_pages: u64) -> Result<(), LogError> {
+        let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, u64>(0));
+        let in_use = number("page_count")?.saturating_sub(number("freelist_count")?);
+        self.used.store((in_use + 2 * unchecked_pages) * number("page_size")?, Ordering::Release);
+        Ok(())
+    }
+
+    /// Bytes of all files.
+    pub fn file_bytes(&self) -> u64 {
+        files::length(&self.path) + files::length(&files::wal_path(&self.path))
     }
 }
 

@@ -220,6 +220,8 @@ impl Transaction<'_> {
     }
 
     fn remove(&mut self, key: WebhookKey, number: u64) -> Result<(), LogError> {
+        // Not more on disk, but something to measure.
+        self.staged.bytes += 1;
         let mut delete =
             self.connection.prepare_cached("DELETE FROM message WHERE webhook = ?1 AND number = ?2 RETURNING event")?;
         let Some(event) = delete.query_row(params![key, number], |row| row.get::<_, i64>(0)).optional()? else {
