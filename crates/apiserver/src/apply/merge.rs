@@ -94,7 +94,8 @@ fn lists(types: Types<'_>, of: Type, live: &[Value], applied: &[Value]) -> Vec<V
     merged
 }
 
-/// `value` without the fields of `gone`. What is emptied by it stays, empty.
+/// `value` without the fields of `gone`. A map or a list that is emptied by it stays, as `null`: what that means is for its type
+/// to say.
 pub(super) fn remove(types: Types<'_>, value: &Value, gone: &Set) -> Value {
     without(types, types.root(), value, gone)
 }
@@ -114,7 +115,7 @@ fn without(types: Types<'_>, of: Type, value: &Value, gone: &Set) -> Value {
                     }
                 }
             }
-            Value::Object(kept)
+            if kept.is_empty() { Value::Null } else { Value::Object(kept) }
         }
         (Shape::List, Value::Array(items)) => {
             let keep = |item: &Value| match types.element(of, item).ok().and_then(|element| gone.below.get(&element)) {
@@ -122,7 +123,8 @@ fn without(types: Types<'_>, of: Type, value: &Value, gone: &Set) -> Value {
                 Some(set) => Some(without(types, types.item(of), item, set)),
                 None => Some(item.clone()),
             };
-            Value::Array(items.iter().filter_map(keep).collect())
+            let kept: Vec<Value> = items.iter().filter_map(keep).collect();
+            if kept.is_empty() { Value::Null } else { Value::Array(kept) }
         }
         _ => value.clone(),
     }

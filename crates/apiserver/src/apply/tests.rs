@@ -444,7 +444,8 @@ proptest! {
             let nothing = json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "a"}});
             let alone = apply(Some(&both), &nothing, &request("two"), &schema).unwrap();
             prop_assert!(owned(&alone, "two").is_empty());
-            let kept = apply(Some(&alone), &thing(a), &later(request("one")), &schema).unwrap();
+            // By force: what two has emptied is null by now, where one may have an empty list.
+            let kept = apply(Some(&alone), &thing(a), &later(forced("one")), &schema).unwrap();
             prop_assert_eq!(owned(&kept, "one"), owned(&live, "one"));
         }
     }

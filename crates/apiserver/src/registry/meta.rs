@@ -221,13 +221,16 @@ pub fn validate_update(new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     if deleting(old) {
         let before = finalizers(old);
-        let added: Vec<_> = finalizers(new).into_iter().filter(|name| !before.contains(name)).collect();
+        let added = finalizers(new).into_iter().filter(|name| !before.contains(name));
+        let added: Vec<String> = added.map(|name| format!("{name:?}")).collect();
         if !added.is_empty() {
             causes.push(cause(
                 "FieldValueForbidden",
                 "metadata.finalizers",
                 format!(
-                    "Forbidden: no new finalizers can be added if the object is being deleted, found new {added:?}"
+                    "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers \
+                     []string{{{}}}",
+                    added.join(", ")
                 ),
             ));
         }
