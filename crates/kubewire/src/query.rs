@@ -161,7 +161,7 @@ impl Problems {
     /// The meaning of `dryRun` values: none is false, `All` is true.
     pub(crate) fn dry_run(&mut self, values: &[&str]) -> bool {
         if values.iter().any(|value| *value != "All") {
-            self.unsupported("dryRun", format!("{values:?}"), &["All"]);
+            self.unsupported("dryRun", serde_json::json!(values).to_string(), &["All"]);
         }
         !values.is_empty()
     }
@@ -406,6 +406,11 @@ mod tests {
         ] {
             assert_eq!(code(WriteOptions::parse(&query(text), patch, None)), wanted, "{text}");
         }
+        let all =
+            WriteOptions::parse(&query("dryRun=All&dryRun=Odd&fieldValidation=Loud"), Some(Apply), None).unwrap_err();
+        let fields: Vec<_> = all.details.unwrap().causes.into_iter().map(|cause| cause.field).collect();
+        assert_eq!(fields, ["fieldManager", "dryRun", "fieldValidation"], "all that is wrong is told");
+        assert!(all.message.contains(r#"["All","Odd"]"#), "{}", all.message);
         let manager = |agent| WriteOptions::parse(&query(""), None, agent).unwrap().field_manager;
         assert_eq!(manager(Some("kubectl/v1.32 (linux)")), "kubectl");
         assert_eq!(manager(None), "unknown");
