@@ -17,6 +17,7 @@ use super::{
     options::{Limits, Options},
     pace::Pace,
     places::{Room, Weight},
+    schedule::Schedule,
     window::{Item, Window},
 };
 use crate::{
@@ -306,6 +307,19 @@ impl Queue {
     /// Whether nothing is under way or waits for the disk.
     pub fn is_quiet(&self) -> bool {
         self.flying.is_empty() && self.unrecorded.is_empty()
+    }
+}
+
+/// When a message may be sent that the log says is due at a time of the clock. From here on a jump of the clock changes nothing; one
+/// that came before makes nobody wait longer than the longest pause. What is overdue keeps its order.
+pub fn due_at(due: Timestamp, clock: (Instant, Timestamp), schedule: &Schedule) -> Instant {
+    let (now, wall) = clock;
+    match Duration::try_from(wall.duration_since(due)) {
+        Ok(late) => now.checked_sub(late).unwrap_or(now),
+        Err(_) => {
+            let wait = Duration::try_from(due.duration_since(wall)).unwrap_or_default();
+            now + wait.min(schedule.longest())
+        }
     }
 }
 

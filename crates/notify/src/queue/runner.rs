@@ -10,7 +10,7 @@ mod turn;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -43,6 +43,7 @@ impl Runner {
         let table = Arc::new(Table::default());
         let (phase, phases) = watch::channel(Phase::Running);
         let (shards, held) = watch::channel(Shards::all());
+        let acting = Arc::new(Mutex::new(Shards::all()));
         let notices = log.listen();
         let run = Run {
             places: Places::new(options.places),
@@ -53,18 +54,18 @@ impl Runner {
             table: table.clone(),
             notices,
             held,
+            acting: acting.clone(),
             entries: HashMap::new(),
             ring: VecDeque::new(),
             wakes: BTreeSet::new(),
             flights: JoinSet::new(),
             flown: HashMap::new(),
             side: JoinSet::new(),
-            begun: Instant::now(),
             dice: std::hash::RandomState::new(),
             throws: 0,
         };
         let task = tokio::spawn(run.run(phases));
-        Handle { table, phase, shards, task }
+        Handle { table, phase, shards, held: acting, task }
     }
 }
 
@@ -76,7 +77,9 @@ struct Run {
     metrics: Metrics,
     table: Arc<Table>,
     notices: Arc<Notices>,
+    /// Shards as they should be, and as they are.
     held: watch::Receiver<Shards>,
+    acting: Arc<Mutex<Shards>>,
     entries: HashMap<WebhookKey, Entry>,
     /// Webhooks to be asked, each at most once.
     ring: VecDeque<WebhookKey>,
@@ -87,7 +90,6 @@ struct Run {
     flown: HashMap<Id, (WebhookKey, u64)>,
     /// Reads and writes of the log.
     side: JoinSet<Side>,
-    begun: Instant,
     dice: std::hash::RandomState,
     throws: u64,
 }

@@ -57,6 +57,7 @@ pub struct Handle {
     pub(super) table: Arc<Table>,
     pub(super) phase: watch::Sender<Phase>,
     pub(super) shards: watch::Sender<Shards>,
+    pub(super) held: Arc<Mutex<Shards>>,
     pub(super) task: JoinHandle<()>,
 }
 
@@ -78,6 +79,11 @@ impl Handle {
     /// Sets which shards this process acts for. Nothing new is started for others; requests under way end as they may.
     pub fn hold(&self, shards: Shards) {
         self.shards.send_replace(shards);
+    }
+
+    /// Whether exactly these shards are acted for by now.
+    pub fn holds(&self, shards: &Shards) -> bool {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) == *shards
     }
 
     /// Starts nothing more, and ends when every request under way is back and recorded, or after `patience`: what is under way then is

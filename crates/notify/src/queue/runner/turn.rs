@@ -2,6 +2,7 @@
 
 use std::{
     hash::{BuildHasher, Hasher},
+    sync::PoisonError,
     time::{Duration, Instant},
 };
 
@@ -14,7 +15,7 @@ use crate::{
     log::{LogError, News, Outcome, Ready, WebhookKey},
     queue::{
         places::Weight,
-        plan::{Next, Queue},
+        plan::{Next, Queue, due_at},
         window::Item,
     },
 };
@@ -165,9 +166,18 @@ impl Run {
         let shards = self.held.borrow_and_update().clone();
         let keys: Vec<WebhookKey> = self.entries.keys().copied().collect();
         for key in keys {
-            self.with(key, |entry| entry.held = shards.contains(&entry.uid));
+            let stats = self.log.stats_of(key);
+            self.with(key, |entry| {
+                let before = std::mem::replace(&mut entry.held, shards.contains(&entry.uid));
+                // Another has sent meanwhile: what is in memory is old.
+                if let (false, true, Some(stats)) = (before, entry.held, stats) {
+                    entry.generation += 1;
+                    entry.queue.reload(health(&stats), now());
+                }
+            });
             self.configure(key);
         }
+        *self.acting.lock().unwrap_or_else(PoisonError::into_inner) = shards;
     }
 
     fn hear(&mut self, news: News) {
@@ -204,15 +214,9 @@ impl Run {
         }
     }
 
-    /// A message as the planner has it. Due times are the clock's in the log; from here on a jump of the clock changes nothing, and one
-    /// that came before is bounded by the longest pause.
+    /// A message as the planner has it.
     fn item(&self, ready: &Ready, now: Instant, wall: Timestamp) -> Item {
-        let wait = Duration::try_from(ready.due.duration_since(wall)).unwrap_or_default();
-        let due = match Duration::try_from(wall.duration_since(ready.due)) {
-            // Kept in order among themselves, those that are overdue too.
-            Ok(late) => now.checked_sub(late).unwrap_or(self.begun),
-            Err(_) => now + wait.min(self.options.schedule.longest()),
-        };
+        let due = due_at(ready.due, (now, wall), &self.options.schedule);
         Item { due, tries: ready.tries, message: ready.message.clone() }
     }
 
