@@ -3,7 +3,10 @@
 //!
 //! In: the answers of one side, in order. Out: answers that can be compared with the other side's, or with recorded ones.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
@@ -61,9 +64,11 @@ impl Normaliser {
         self.notice(&body);
         match &mut body {
             Value::Object(status) if status.get("kind") == Some(&"Status".into()) => {
-                // Causes are found in the order in which the server happens to look.
+                // Causes are found in the order in which the server happens to look: Go walks its maps in a new one each time.
+                in_one_order(status);
                 if let Some(causes) = status.get_mut("details").and_then(|details| details.get_mut("causes")) {
                     sort(causes, &["field", "reason", "message"]);
+                    once(causes);
                 }
             }
             // They come when the server likes; only the end of the initial events is promised.
@@ -190,6 +195,33 @@ fn in_order_of_making(items: &mut [Value]) {
     places.into_iter().zip(found).for_each(|(at, item)| items[at] = item);
 }
 
+/// Each cause once: the real server repeats one as often as its layers look at the same field, and its message does not.
+fn once(causes: &mut Value) {
+    if let Value::Array(causes) = causes {
+        let mut seen = BTreeSet::new();
+        causes.retain(|cause| seen.insert(cause.to_string()));
+    }
+}
+
+/// Puts what a message tells of its causes into one order. A message that does not tell all of them, as they are, stays.
+fn in_one_order(status: &mut Map<String, Value>) {
+    let causes = status.get("details").and_then(|details| details["causes"].as_array());
+    let text = |cause: &Value| Some(format!("{}: {}", cause["field"].as_str()?, cause["message"].as_str()?));
+    let Some(mut told) = causes.and_then(|causes| causes.iter().map(text).collect::<Option<Vec<String>>>()) else {
+        return;
+    };
+    // What is wrong twice over is told once.
+    let mut seen = BTreeSet::new();
+    told.retain(|text| seen.insert(text.clone()));
+    let list = |told: &[String]| format!("is invalid: [{}]", told.join(", "));
+    let Some(Value::String(message)) = status.get_mut("message") else { return };
+    if let Some(head) = message.strip_suffix(&list(&told)) {
+        let head = head.to_string();
+        told.sort();
+        *message = head + &list(&told);
+    }
+}
+
 /// Takes away what is a cluster's own in the certificate of its authority.
 fn own(object: &mut Map<String, Value>) {
     object.remove("data");
@@ -270,6 +302,22 @@ mod tests {
         assert_eq!(body(&mut normaliser, fields(["b", "a"])), body(&mut normaliser, fields(["a", "b"])));
         let status = |fields: [&str; 2]| json!({"kind": "Status", "details": {"causes": fields.map(|name| json!({"field": name}))}});
         assert_eq!(body(&mut normaliser, status(["b", "a"])), body(&mut normaliser, status(["a", "b"])));
+    }
+
+    #[test]
+    fn causes_are_a_set_in_the_message_too() {
+        let status = |message: &str, fields: &[&str]| {
+            let causes: Vec<Value> = fields.iter().map(|field| json!({"field": field, "message": "Bad"})).collect();
+            json!({"kind": "Status", "message": message, "details": {"causes": causes}})
+        };
+        let mut normaliser = Normaliser::default();
+        let mut shown = |message: &str, fields: &[&str]| body(&mut normaliser, status(message, fields));
+        let plain = shown("X is invalid: [a: Bad, b: Bad]", &["a", "b"]);
+        assert_eq!(shown("X is invalid: [b: Bad, a: Bad]", &["b", "a"]), plain);
+        assert_eq!(shown("X is invalid: [b: Bad, a: Bad]", &["b", "a", "b"]), plain);
+        // A message that says something else is compared as it is.
+        assert_ne!(shown("X is invalid: [b: Bad, a: Bad]", &["a", "b"]), plain);
+        assert_ne!(shown("X is invalid: [b: Bad]", &["b", "a"]), plain);
     }
 
     fn uid(number: u32) -> String {

@@ -58,6 +58,7 @@ impl Control {
             let kind = Kind {
                 resource: resource_name(&info.group, &info.plural),
                 schema: KindSchema::Builtin,
+                since: 0,
                 names: NameRule::of(&info.group, &info.plural),
                 counts_generation: info.group == "apps" || info.group == "apiextensions.k8s.io",
                 blind_update: true,

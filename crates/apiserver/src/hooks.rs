@@ -3,7 +3,7 @@
 //! In: a built-in kind, and what its rules need to know. Out: the [`Hooks`] that the registry calls around each write.
 
 use async_trait::async_trait;
-use roadstead_kubewire::{ApiResult, Context, Key, Payload, WriteOptions, Written, error::Cause};
+use roadstead_kubewire::{ApiError, ApiResult, Context, Key, Payload, WriteOptions, Written, error::Cause};
 use serde_json::Value;
 
 use crate::{
@@ -75,7 +75,10 @@ impl Hooks for BuiltIn {
         }
         match &self.own {
             Own::Service if sub.is_none() => {
-                builtin::addresses(new, old);
+                let causes = builtin::addresses(new, old);
+                if !causes.is_empty() {
+                    return Err(ApiError::invalid("", "Service", text(new, "/metadata/name"), causes));
+                }
             }
             Own::Namespace if sub.is_none() => rules::complete(new, old),
             // An invalid one is refused as such, which tells its author more.

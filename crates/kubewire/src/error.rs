@@ -152,9 +152,19 @@ impl ApiError {
     /// 422 `Invalid`: `Secret "x" is invalid: spec.a: Required value`. `kind` is the kind, not the plural.
     pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Self {
         let what = if group.is_empty() { kind.to_string() } else { format!("{kind}.{group}") };
-        let list: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
-        let list = if list.len() == 1 { list.concat() } else { format!("[{}]", list.join(", ")) };
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", format!("{what} \"{name}\" is invalid: {list}"))
+        // What is wrong twice over is told once.
+        let mut told: Vec<String> = Vec::new();
+        for text in causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)) {
+            if !told.contains(&text) {
+                told.push(text);
+            }
+        }
+        let list = match told.len() {
+            0 => String::new(),
+            1 => format!(": {}", told.concat()),
+            _ => format!(": [{}]", told.join(", ")),
+        };
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", format!("{what} \"{name}\" is invalid{list}"))
             .with_details(Details {
                 name: name.into(),
                 group: group.into(),

@@ -82,9 +82,10 @@ pub fn resources() -> Vec<Kind> {
 }
 
 /// Completes the address fields of a Service: what was settled stays unless the type has changed, and each is there in its old
-/// and its new form.
-pub fn addresses(service: &mut Value, old: Option<&Value>) {
+/// and its new form. Answers what is wrong with them, which is told before all else.
+pub fn addresses(service: &mut Value, old: Option<&Value>) -> Vec<Cause> {
     defaults::addresses(service, old);
+    rules::addresses(service)
 }
 
 /// The kinds that are only created and never stored: authentication and authorization reviews. Their handlers are elsewhere.

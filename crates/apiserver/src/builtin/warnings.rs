@@ -34,11 +34,12 @@ pub(super) fn service(new: &Value, _old: Option<&Value>) -> Vec<String> {
 
 /// Deployment: a name that does not fit into those of its Pods, and what is told of every workload.
 pub(super) fn deployment(new: &Value, old: Option<&Value>) -> Vec<String> {
-    let bad = if old.is_none() { bad_label(text(new, "/metadata/name")) } else { None };
-    let named = bad.map(|why| {
+    let wrong = bad_label(text(new, "/metadata/name"));
+    let named = (old.is_none() && !wrong.is_empty()).then(|| {
         format!(
             "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is \
-             recommended: [{why}]"
+             recommended: [{}]",
+            wrong.join(" ")
         )
     });
     named.into_iter().chain(workload(new, old)).collect()

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     builtin,
     objects::{text, texts},
-    registry::{Hooks, Kind, KindSchema, names::NameRule, resource_name, scale},
+    registry::{Hooks, Kind, KindSchema, meta, names::NameRule, resource_name, scale},
     schema::{OBJECT_META, Schema, SchemaError},
 };
 
@@ -85,6 +85,7 @@ fn kind(crd: &Value, version: &Value, closing: bool) -> Result<Kind, SchemaError
     Ok(Kind {
         schema: KindSchema::Custom(Schema::compile(&schema, &Map::new())?),
         resource: resource_name(group, plural),
+        since: meta::text(crd, "resourceVersion").parse().unwrap_or(0),
         names: NameRule::Subdomain,
         counts_generation: true,
         blind_update: false,

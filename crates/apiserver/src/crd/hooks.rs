@@ -39,6 +39,10 @@ impl Hooks for Definitions {
         Ok(())
     }
 
+    fn knows_its_shape(&self) -> bool {
+        true
+    }
+
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<Cause> {
         let mut causes = (self.table.validate)(new, old);
         causes.extend(validate::validate(new, old));

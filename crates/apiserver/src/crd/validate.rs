@@ -32,8 +32,8 @@ pub fn validate(new: &Value, old: Option<&Value>) -> Vec<Cause> {
     }
     if group.is_empty() {
         causes.push(field::required("spec.group", ""));
-    } else if let Some(why) = subdomain(group) {
-        causes.push(field::invalid("spec.group", &group.into(), &why));
+    } else if !subdomain(group).is_empty() {
+        causes.push(field::invalid("spec.group", &group.into(), &subdomain(group).join(",")));
     } else if !group.contains('.') {
         causes.push(field::invalid("spec.group", &group.into(), "should be a domain with at least one dot"));
     }
@@ -100,8 +100,12 @@ fn versions(crd: &Value, spec: &Path, causes: &mut Vec<Cause>) {
     }
     for (at, version) in versions.iter().enumerate() {
         let path = spec.child("versions").index(at);
-        if let Some(why) = NameRule::Label1035.check(text(version, "/name")) {
+        if let Some(why) = label(text(version, "/name")) {
             causes.push(field::invalid(path.child("name"), &version["name"], &why));
+            if at == 0 {
+                // Which is the version of old, when there was only one.
+                causes.push(field::invalid(spec.child("version"), &version["name"], &why));
+            }
         }
         let own = |pointer: &str| version.pointer(pointer).filter(|_| common(crd, pointer).is_none());
         parts(version, &path, &path.child("schema"), own, causes);
@@ -157,7 +161,16 @@ fn parts<'a>(
     for (at, column) in get("/additionalPrinterColumns").and_then(Value::as_array).into_iter().flatten().enumerate() {
         column_of(column, &path.child("additionalPrinterColumns").index(at), causes);
     }
-    for (at, selectable) in get("/selectableFields").and_then(Value::as_array).into_iter().flatten().enumerate() {
+    let selectable = get("/selectableFields").and_then(Value::as_array).filter(|all| !all.is_empty());
+    if selectable.is_some() && schema.is_none_or(Value::is_null) {
+        let why = match path.as_str() {
+            "spec" => "may only be set when validations.schema is included",
+            _ => "may only be set when `version.schema.openAPIV3Schema` is not included",
+        };
+        causes.push(field::invalid(path.child("selectableFields"), &"".into(), why));
+        return;
+    }
+    for (at, selectable) in selectable.into_iter().flatten().enumerate() {
         let path = path.child("selectableFields").index(at).child("jsonPath");
         selectable_of(text(selectable, "/jsonPath"), schema.unwrap_or(&Value::Null), &path, causes);
     }
@@ -234,8 +247,8 @@ fn selectable_of(given: &str, schema: &Value, path: &Path, causes: &mut Vec<Caus
         match here.get("properties").and_then(|all| all.get(name)) {
             Some(next) => here = next,
             None => {
-                let why = format!("is an invalid path: does not refer to a valid field: {given}");
-                causes.push(field::invalid(path, &given.into(), &why));
+                let why = "is an invalid path: does not refer to a valid field";
+                causes.push(field::invalid(path, &given.into(), why));
                 return;
             }
         }
@@ -250,6 +263,12 @@ fn selectable_of(given: &str, schema: &Value, path: &Path, causes: &mut Vec<Caus
     }
 }
 
+/// What is wrong with a name that must be an RFC 1035 label, if anything.
+fn label(name: &str) -> Option<String> {
+    let wrong = NameRule::Label1035.check(name);
+    (!wrong.is_empty()).then(|| wrong.join(","))
+}
+
 fn names(names: &Value, path: &Path, causes: &mut Vec<Cause>) {
     let given = |name: &str| text(names, &format!("/{name}"));
     for name in ["plural", "singular", "kind", "listKind"] {
@@ -257,7 +276,7 @@ fn names(names: &Value, path: &Path, causes: &mut Vec<Cause>) {
             causes.push(field::required(path.child(name), ""));
         }
     }
-    let label = |value: &str| NameRule::Label1035.check(value).filter(|_| !value.is_empty());
+    let label = |value: &str| label(value).filter(|_| !value.is_empty());
     for name in ["plural", "singular"] {
         if let Some(why) = label(given(name)) {
             causes.push(field::invalid(path.child(name), &given(name).into(), &why));

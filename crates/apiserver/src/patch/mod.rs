@@ -15,8 +15,8 @@ pub use strategic::strategic;
 /// How many operations a JSON patch may have, as in kube-apiserver.
 const MAX_OPERATIONS: usize = 10_000;
 
-/// Applies a JSON patch. Errors: 400 for what is no JSON patch, 422 for one that does not apply (a `test` that fails, a path
-/// that is not there).
+/// Applies a JSON patch. Errors: 400 for what is no JSON patch, 422 for one that does not apply (an unknown operation, a `test` that
+/// fails, a path that is not there).
 pub fn json(document: &Value, patch: &Value) -> ApiResult<Value> {
     let operations = patch.as_array().ok_or_else(|| ApiError::bad_request("a JSON patch is an array of operations"))?;
     if operations.len() > MAX_OPERATIONS {
@@ -29,8 +29,10 @@ pub fn json(document: &Value, patch: &Value) -> ApiResult<Value> {
         .iter()
         .enumerate()
         .map(|(index, operation)| {
-            serde_json::from_value(operation.clone())
-                .map_err(|_| ApiError::bad_request(format!("operation {index} is not a valid JSON patch operation")))
+            serde_json::from_value(operation.clone()).map_err(|_| {
+                let why = format!("operation {index} is not a valid JSON patch operation");
+                if operation.is_object() { unprocessable(&why) } else { ApiError::bad_request(why) }
+            })
         })
         .collect::<ApiResult<_>>()?;
     let mut result = document.clone();
@@ -118,13 +120,12 @@ fn refused(operation: &PatchOperation, kind: &PatchErrorKind) -> ApiError {
         PatchErrorKind::InvalidFromPointer => "there is nothing at the path that it is taken from",
         _ => "doc is missing path",
     };
-    ApiError::new(
-        http::StatusCode::UNPROCESSABLE_ENTITY,
-        "Invalid",
-        format!(
-            "the server rejected our request due to an error in our request: {name} operation does not apply: {why}: {path}"
-        ),
-    )
+    unprocessable(&format!("{name} operation does not apply: {why}: {path}"))
+}
+
+fn unprocessable(why: &str) -> ApiError {
+    let message = format!("the server rejected our request due to an error in our request: {why}");
+    ApiError::new(http::StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
 }
 
 /// Applies a merge patch: objects merge, `null` removes, everything else replaces.

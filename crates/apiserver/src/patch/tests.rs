@@ -22,9 +22,10 @@ fn json_patches_that_do_not_apply_are_refused() {
     let document = json!({"a": {"b": [1, 2]}, "~x/y": 0});
     for (patch, code, why) in [
         (json!({"op": "add"}), 400, "is an array"),
-        (json!([{"op": "jump", "path": "/a"}]), 400, "operation 0"),
-        (json!([{"op": "add", "path": "/a"}]), 400, "operation 0"),
-        (json!([{"op": "add", "path": "a", "value": 1}]), 400, "operation 0"),
+        (json!([1]), 400, "operation 0"),
+        (json!([{"op": "jump", "path": "/a"}]), 422, "operation 0"),
+        (json!([{"op": "add", "path": "/a"}]), 422, "operation 0"),
+        (json!([{"op": "add", "path": "a", "value": 1}]), 422, "operation 0"),
         (json!([{"op": "test", "path": "/a/b/0", "value": 2}]), 422, "test failed: /a/b/0"),
         (json!([{"op": "remove", "path": "/x"}]), 422, "doc is missing path: /x"),
         (json!([{"op": "replace", "path": "/x/c", "value": 1}]), 422, "doc is missing path: /x/c"),

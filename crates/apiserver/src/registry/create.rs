@@ -19,7 +19,7 @@ pub fn stamp(kind: &Kind, namespace: Option<&str>, object: &mut Value, uid: &str
     if meta::text(object, "resourceVersion").parse::<u64>().is_ok_and(|version| version != 0) {
         return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
     }
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation", "resourceVersion"] {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
         meta::set(object, field, None);
     }
     meta::set(object, "uid", Some(uid.into()));

@@ -35,6 +35,11 @@ pub trait Hooks: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Whether [`validate`](Self::validate) looks at all that the schema asks for, in places of its own.
+    fn knows_its_shape(&self) -> bool {
+        false
+    }
+
     /// What is wrong with `new`, beyond its schema.
     fn validate(&self, _new: &Value, _old: Option<&Value>) -> Vec<Cause> {
         Vec::new()
@@ -93,6 +98,9 @@ pub struct Kind {
     pub resource: ResourceName,
     /// What its objects look like.
     pub schema: KindSchema,
+    /// The version of the store up to which objects may have been written under another schema, and are brought into the shape of
+    /// this one when they are read.
+    pub since: u64,
     /// What names may look like.
     pub names: NameRule,
     /// Whether `metadata.generation` counts changes of what is wanted.
@@ -125,6 +133,12 @@ impl Kind {
             (Some("status"), _) => &["/spec"],
             _ => &[],
         }
+    }
+
+    /// Whether names are looked at in an update too; of most kinds only a new object's are. Source: the function that validates
+    /// updates of each kind in kube-apiserver.
+    pub fn rechecks_names(&self) -> bool {
+        self.info.group.is_empty() && ["configmaps", "secrets", "serviceaccounts"].contains(&&*self.info.plural)
     }
 
     /// Whether a write to `status` reaches what is neither reset nor status, e.g. annotations. Custom resources are spared that.

@@ -125,7 +125,7 @@ fn page(
     let rest = selected.next().map(|_| if selection.is_plain() { Some(1 + selected.count() as u64) } else { None });
     let token = rest.and(objects.last()).map(|last| Continue { version, after: (*last.key).clone() }.encode());
     List {
-        items: objects.into_iter().map(|object| registry.shown(&object.json)).collect(),
+        items: objects.into_iter().map(|object| registry.current(object)).collect(),
         resource_version: version.to_string(),
         continue_token: token,
         remaining: rest.flatten(),

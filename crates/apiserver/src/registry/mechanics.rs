@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     apply, builtin, patch,
-    schema::document::{self, Document},
+    schema::{
+        document::{self, Document},
+        field,
+    },
 };
 
 /// Parses a body, drops unknown fields, and warns of them or refuses them as asked.
@@ -176,7 +179,7 @@ impl Patch {
                 let version = [&self.body, present].map(|object| meta::text(object, "resourceVersion"));
                 let version = version.into_iter().find(|version| !version.is_empty()).map(Value::from);
                 meta::set(&mut new, "resourceVersion", version);
-                schema.prune(&mut new);
+                schema.prune_applied(&mut new);
                 return Ok(new);
             }
         };
@@ -184,10 +187,35 @@ impl Patch {
             let cause = meta::cause("FieldValueInvalid", "patch", format!("Invalid value: {why}"));
             return Err(ApiError::invalid("", "", "", vec![cause]));
         }
+        retyped(kind, &new)?;
         let unknown = schema.prune(&mut new);
         tell(unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect(), options, cx)?;
         Ok(new)
     }
+}
+
+/// Refuses a patch that makes an object of another kind or version. Errors: 422.
+fn retyped(kind: &Kind, new: &Value) -> ApiResult<()> {
+    let (wanted, custom) = (kind.info.api_version(), matches!(kind.schema, KindSchema::Custom(_)));
+    let text = |field: &str| new[field].as_str().unwrap_or_default();
+    let (version, name) = (text("apiVersion"), text("kind"));
+    let why = match (version, name) {
+        // What is not decoded into a Go value must say what it is.
+        ("", _) | (_, "") if custom => "it does not say what it is".to_string(),
+        (version, _) if custom && version != wanted => {
+            let cause = field::invalid("apiVersion", &version.into(), &format!("must be {wanted}"));
+            let group = version.split_once('/').map_or("", |(group, _)| group);
+            return Err(ApiError::invalid(group, name, meta::text(new, "name"), vec![cause]));
+        }
+        (version, name)
+            if !custom && (!["", &wanted].contains(&version) || !["", &*kind.info.kind].contains(&name)) =>
+        {
+            format!("no kind {name:?} is registered for version {version:?}")
+        }
+        _ => return Ok(()),
+    };
+    let cause = meta::cause("FieldValueInvalid", "patch", format!("Invalid value: {why}"));
+    Err(ApiError::invalid("", "", "", vec![cause]))
 }
 
 /// Warns, refuses or says nothing, as the client asked.

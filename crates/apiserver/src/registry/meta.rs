@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{
     delete::{FOREGROUND, ORPHAN},
     kind::{Kind, KindSchema},
-    names,
+    names::{self, NameRule},
 };
 use crate::schema::field;
 
@@ -71,40 +71,37 @@ fn invalid(field: impl Into<String>, value: &str, why: &str) -> Cause {
     cause("FieldValueInvalid", field, format!("Invalid value: {value:?}: {why}"))
 }
 
-/// What is wrong with an object's `metadata`.
-pub fn validate(kind: &Kind, object: &Value) -> Vec<Cause> {
+/// What is wrong with an object's `metadata`; `old` is the present object when this is an update.
+pub fn validate(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<Cause> {
     let empty = Map::new();
     let meta = meta(object).unwrap_or(&empty);
     let mut causes = Vec::new();
+    // It cannot change, so only what would be harmful in a path is looked at again.
+    let rule = if old.is_some() && !kind.rechecks_names() { NameRule::PathSegment } else { kind.names };
     let base = text(object, "generateName");
-    // What is appended may begin where a dash ends the base.
-    let masked = base.strip_suffix('-').filter(|rest| !rest.is_empty()).map(|rest| format!("{rest}a"));
-    if let Some(why) =
-        Some(masked.as_deref().unwrap_or(base)).filter(|base| !base.is_empty()).and_then(|b| kind.names.check(b))
-    {
-        causes.push(invalid("metadata.generateName", base, &why));
+    if !base.is_empty() {
+        causes.extend(rule.check_base(base).iter().map(|why| invalid("metadata.generateName", base, why)));
     }
-    let name = text(object, "name");
-    if name.is_empty() {
-        causes.push(cause("FieldValueRequired", "metadata.name", "Required value: name or generateName is required"));
-    } else if let Some(why) = kind.names.check(name) {
-        causes.push(invalid("metadata.name", name, &why));
+    match text(object, "name") {
+        "" => causes.push(cause(
+            "FieldValueRequired",
+            "metadata.name",
+            "Required value: name or generateName is required",
+        )),
+        name => causes.extend(rule.check(name).iter().map(|why| invalid("metadata.name", name, why))),
     }
     let map = |field: &str| meta.get(field).and_then(Value::as_object).into_iter().flatten();
     for (key, value) in map("labels") {
-        if let Some(why) = names::qualified(key) {
-            causes.push(invalid("metadata.labels", key, &why));
-        }
-        if let Some(why) = value.as_str().map_or(Some("must be a string".into()), names::label_value) {
-            causes.push(invalid("metadata.labels", value.as_str().unwrap_or_default(), &why));
-        }
+        causes.extend(names::qualified(key).iter().map(|why| invalid("metadata.labels", key, why)));
+        let text = value.as_str().unwrap_or_default();
+        let wrong = if value.is_string() { names::label_value(text) } else { vec!["must be a string".into()] };
+        causes.extend(wrong.iter().map(|why| invalid("metadata.labels", text, why)));
     }
     let mut size = 0;
     for (key, value) in map("annotations") {
         // Upper case is allowed in the prefix of annotations.
-        if let Some(why) = names::qualified(&key.to_ascii_lowercase()) {
-            causes.push(invalid("metadata.annotations", key, &why));
-        }
+        let wrong = names::qualified(&key.to_ascii_lowercase());
+        causes.extend(wrong.iter().map(|why| invalid("metadata.annotations", key, why)));
         match value.as_str() {
             Some(value) => size += key.len() + value.len(),
             None => causes.push(invalid("metadata.annotations", key, "its value must be a string")),
@@ -124,9 +121,7 @@ fn held(kind: &Kind, object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let finalizers = finalizers(object);
     for (at, finalizer) in finalizers.iter().enumerate() {
-        if let Some(why) = names::qualified(finalizer) {
-            causes.push(invalid("metadata.finalizers", finalizer, &why));
-        }
+        causes.extend(names::qualified(finalizer).iter().map(|why| invalid("metadata.finalizers", finalizer, why)));
         if insists(kind) && unqualified(finalizer) {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
             causes.push(invalid(format!("metadata.finalizers[{at}]"), finalizer, why));
@@ -216,7 +211,7 @@ pub fn single_owners(object: &mut Value) -> Vec<String> {
     duplicates
 }
 
-/// What may not change about `metadata` of an existing object, and did.
+/// What may not change about `metadata` of an existing object, and did. What the server itself decides is as it was by now.
 pub fn validate_update(new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     if deleting(old) {
@@ -233,6 +228,13 @@ pub fn validate_update(new: &Value, old: &Value) -> Vec<Cause> {
                     added.join(", ")
                 ),
             ));
+        }
+    }
+    let of = |object: &Value, field: &str| object["metadata"][field].clone();
+    for field in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let value = of(new, field);
+        if value != of(old, field) {
+            causes.push(field::invalid(format!("metadata.{field}"), &value, "field is immutable"));
         }
     }
     causes
@@ -266,7 +268,7 @@ mod tests {
         ] {
             let mut object = json!({"metadata": {"name": "x"}});
             extra.as_object().unwrap().iter().for_each(|(k, v)| object["metadata"][k] = v.clone());
-            let found: Vec<_> = validate(&thing(), &object).into_iter().map(|cause| cause.field).collect();
+            let found: Vec<_> = validate(&thing(), &object, None).into_iter().map(|cause| cause.field).collect();
             assert_eq!(found, fields, "{extra}");
         }
     }
@@ -274,9 +276,12 @@ mod tests {
     #[test]
     fn finalizers_only_leave_a_dying_object() {
         let old = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a", "b"]}});
-        let with = |list: Value| json!({"metadata": {"finalizers": list}});
+        let with = |list: Value| json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": list}});
         assert!(validate_update(&with(json!(["b"])), &old).is_empty());
         assert_eq!(validate_update(&with(json!(["b", "c"])), &old).len(), 1);
-        assert!(validate_update(&with(json!(["c"])), &json!({"metadata": {}})).is_empty());
+        let alive = |list: Value| json!({"metadata": {"finalizers": list}});
+        assert!(validate_update(&alive(json!(["c"])), &alive(json!([]))).is_empty());
+        // Nothing goes because somebody writes that it did.
+        assert_eq!(validate_update(&old, &alive(json!(["a", "b"])))[0].field, "metadata.deletionTimestamp");
     }
 }

@@ -82,6 +82,24 @@ impl Registry {
         }
     }
 
+    /// A stored object as it is served: in this version, and in the shape of the present schema.
+    fn current(&self, object: &Object) -> Bytes {
+        self.reshaped(object).unwrap_or_else(|| self.shown(&object.json))
+    }
+
+    /// An object that was stored under another schema, as this one would have had it; `None` if that makes no difference.
+    fn reshaped(&self, object: &Object) -> Option<Bytes> {
+        if object.version > self.kind.since {
+            return None;
+        }
+        let schema = self.kind.schema().ok()?;
+        let before: Value = serde_json::from_slice(&self.shown(&object.json)).ok()?;
+        let mut now = before.clone();
+        schema.prune(&mut now);
+        schema.default(&mut now);
+        (now != before).then(|| now.to_string().into())
+    }
+
     fn shown_event(&self, event: WatchEvent) -> WatchEvent {
         let object = self.shown(&event.object);
         if object.as_ptr() == event.object.as_ptr() { event } else { WatchEvent::new(event.kind, &object) }
@@ -95,7 +113,7 @@ impl Resource for Registry {
     }
 
     async fn get(&self, _cx: &Context, key: &Key) -> ApiResult<Bytes> {
-        Ok(self.shown(&self.find(key)?.json))
+        Ok(self.current(&*self.find(key)?))
     }
 
     async fn list(&self, _cx: &Context, namespace: Option<&str>, options: &ListOptions) -> ApiResult<List> {

@@ -29,21 +29,35 @@ impl NameRule {
         }
     }
 
-    /// What is wrong with `name`, if anything.
-    pub fn check(self, name: &str) -> Option<String> {
+    /// All that is wrong with `name`.
+    pub fn check(self, name: &str) -> Vec<String> {
         match self {
             Self::Subdomain => subdomain(name),
             Self::Label => label(name),
-            Self::Label1035 => too_long(name, 63).or_else(|| {
+            Self::Label1035 => {
                 let letter = name.starts_with(|c: char| c.is_ascii_lowercase());
-                (!letter || !is_label(name)).then(|| {
+                let odd = (!letter || !is_label(name)).then(|| {
                     "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
                      character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for \
                      validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"
                         .into()
-                })
-            }),
-            Self::PathSegment => path_segment(name),
+                });
+                too_long(name, 63).into_iter().chain(odd).collect()
+            }
+            Self::PathSegment if [".", ".."].contains(&name) => vec![format!("may not be '{name}'")],
+            Self::PathSegment => slashes(name),
+        }
+    }
+
+    /// All that is wrong with the base of generated names, which goes on after its end.
+    pub fn check_base(self, base: &str) -> Vec<String> {
+        match self {
+            Self::PathSegment => slashes(base),
+            // What is appended may begin where a dash ends the base. The letter before it goes too, as in Kubernetes.
+            _ => match base.strip_suffix('-').and_then(|rest| rest.char_indices().last().map(|(at, _)| &rest[..at])) {
+                Some(rest) => self.check(&format!("{rest}a")),
+                None => self.check(base),
+            },
         }
     }
 }
@@ -57,44 +71,41 @@ fn is_label(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }
 
-fn label(name: &str) -> Option<String> {
-    too_long(name, 63).or_else(|| {
-        (!is_label(name)).then(|| {
+fn label(name: &str) -> Vec<String> {
+    let dotted = name.len() <= 63 && name.contains('.') && subdomain(name).is_empty();
+    let odd = (!is_label(name)).then(|| match dotted {
+        true => "must not contain dots".into(),
+        false => {
             "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and \
-             end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
-             '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+         end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
+         '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
                 .into()
-        })
-    })
+        }
+    });
+    too_long(name, 63).into_iter().chain(odd).collect()
 }
 
-/// What is wrong with an RFC 1123 subdomain, if anything.
-pub fn subdomain(name: &str) -> Option<String> {
-    too_long(name, 253).or_else(|| {
-        (!name.split('.').all(is_label)).then(|| {
-            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must \
-             start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
-             '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-                .into()
-        })
-    })
+/// All that is wrong with an RFC 1123 subdomain.
+pub fn subdomain(name: &str) -> Vec<String> {
+    let odd = (!name.split('.').all(is_label)).then(|| {
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must \
+         start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+         '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+            .into()
+    });
+    too_long(name, 253).into_iter().chain(odd).collect()
 }
 
-fn path_segment(name: &str) -> Option<String> {
-    match name {
-        "" => Some("must not be empty".into()),
-        "." | ".." => Some(format!("may not be '{name}'")),
-        _ if name.contains(['/', '%']) => Some("may not contain '/' or '%'".into()),
-        _ => too_long(name, 253),
-    }
+fn slashes(name: &str) -> Vec<String> {
+    let found = ["/", "%"].into_iter().filter(|odd| name.contains(odd));
+    found.map(|odd| format!("may not contain '{odd}'")).collect()
 }
 
-/// Letters, digits, `-`, `_`, `.`; alphanumeric at both ends; 1 to 63 characters.
+/// Letters, digits, `-`, `_`, `.`; alphanumeric at both ends; not empty.
 fn is_name_part(text: &str) -> bool {
     let alphanumeric = |c: u8| c.is_ascii_alphanumeric();
     let bytes = text.as_bytes();
-    (1..=63).contains(&bytes.len())
-        && bytes.iter().all(|c| alphanumeric(*c) || b"-_.".contains(c))
+    bytes.iter().all(|c| alphanumeric(*c) || b"-_.".contains(c))
         && bytes.first().copied().is_some_and(alphanumeric)
         && bytes.last().copied().is_some_and(alphanumeric)
 }
@@ -104,43 +115,40 @@ const NAME_PART: &str = "must consist of alphanumeric characters, '-', '_' or '.
                          alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation \
                          is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 
-/// What is wrong with the key of a label or annotation, or a finalizer, if anything: `[prefix/]name`.
-pub fn qualified(key: &str) -> Option<String> {
+/// All that is wrong with the key of a label or annotation, or a finalizer: `[prefix/]name`.
+pub fn qualified(key: &str) -> Vec<String> {
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
     };
     if name.contains('/') {
-        return Some(format!(
+        return vec![format!(
             "a qualified name {NAME_PART} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-        ));
+        )];
     }
-    match prefix {
-        Some("") => return Some("prefix part must be non-empty".into()),
-        Some(prefix) => {
-            if let Some(reason) = subdomain(prefix) {
-                return Some(format!("prefix part {reason}"));
-            }
-        }
-        None => {}
+    let mut wrong: Vec<String> = match prefix {
+        Some("") => vec!["prefix part must be non-empty".into()],
+        prefix => prefix.into_iter().flat_map(subdomain).map(|why| format!("prefix part {why}")).collect(),
+    };
+    if name.is_empty() {
+        wrong.push("name part must be non-empty".into());
     }
-    if name.len() > 63 {
-        return Some("name part must be no more than 63 characters".into());
+    wrong.extend(too_long(name, 63).map(|why| format!("name part {why}")));
+    if !is_name_part(name) {
+        wrong.push(format!("name part {NAME_PART}"));
     }
-    (!is_name_part(name)).then(|| format!("name part {NAME_PART}"))
+    wrong
 }
 
-/// What is wrong with the value of a label, if anything.
-pub fn label_value(value: &str) -> Option<String> {
-    if value.len() > 63 {
-        return Some("must be no more than 63 characters".into());
-    }
-    (!value.is_empty() && !is_name_part(value)).then(|| {
+/// All that is wrong with the value of a label.
+pub fn label_value(value: &str) -> Vec<String> {
+    let odd = (!value.is_empty() && !is_name_part(value)).then(|| {
         "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and \
          end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is \
          '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
             .into()
-    })
+    });
+    too_long(value, 63).into_iter().chain(odd).collect()
 }
 
 /// A name for `generateName`: the base, cut to leave room, and five characters that spell no words.
@@ -181,7 +189,7 @@ mod tests {
             (PathSegment, "a/b", false),
             (PathSegment, "..", false),
         ] {
-            assert_eq!(rule.check(name).is_none(), good, "{rule:?} {name}");
+            assert_eq!(rule.check(name).is_empty(), good, "{rule:?} {name}");
         }
     }
 
@@ -196,10 +204,21 @@ mod tests {
             ("/a", false),
             ("-a", false),
         ] {
-            assert_eq!(qualified(key).is_none(), good, "{key}");
+            assert_eq!(qualified(key).is_empty(), good, "{key}");
         }
         for (value, good) in [("", true), ("Ab.c", true), ("a b", false), (".a", false), (&*"a".repeat(64), false)] {
-            assert_eq!(label_value(value).is_none(), good, "{value}");
+            assert_eq!(label_value(value).is_empty(), good, "{value}");
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told() {
+        assert_eq!(qualified("").len(), 2);
+        assert_eq!(qualified(&format!("Upper/{}.", "a".repeat(64))).len(), 3);
+        assert_eq!(label_value(&format!("{} ", "a".repeat(64))).len(), 2);
+        assert_eq!(NameRule::PathSegment.check("a/%").len(), 2);
+        for (base, good) in [("a-", true), ("A-", true), ("a_-", true), ("Aa-", false), ("a_", false), ("-", false)] {
+            assert_eq!(NameRule::Subdomain.check_base(base).is_empty(), good, "{base}");
         }
     }
 

@@ -70,6 +70,7 @@ fn kind() -> &'static Kind {
             info,
             resource: resource_name("autoscaling", "scales"),
             schema: KindSchema::Builtin,
+            since: 0,
             names: NameRule::Subdomain,
             counts_generation: false,
             blind_update: true,
@@ -164,6 +165,7 @@ pub fn written(kind: &Kind, paths: &Paths, key: &Key, live: &Value, scale: &Valu
             text => meta::set(&mut address, field, Some(text.into())),
         }
     }
+    update::same(kind, key, live, &address)?;
     update::addressed(kind, key, live, &mut address)?;
     let mut new = live.clone();
     put(&mut new, &paths.wanted, wanted.into());
@@ -175,15 +177,58 @@ pub fn written(kind: &Kind, paths: &Paths, key: &Key, live: &Value, scale: &Valu
 pub fn causes(kind: &Kind, object: &Value) -> Vec<Cause> {
     let paths = kind.scale.iter().filter(|_| matches!(kind.schema, KindSchema::Custom(_)));
     let wrong = paths.flat_map(|paths| [&paths.wanted, &paths.present]).filter_map(|pointer| {
-        let number = object.pointer(pointer).filter(|number| number.is_i64())?;
-        let why = match number.as_i64().unwrap_or_default() {
-            ..0 => "should be a non-negative integer",
-            2_147_483_648.. => "should be less than or equal to 2147483647",
-            _ => return None,
+        let (number, why) = match reach(object, pointer) {
+            Ok(number) => (number?, None),
+            Err(why) => (0, Some(why)),
         };
-        Some(field::invalid(pointer.replace('/', "."), number, why))
+        let why = why.or(match number {
+            ..0 => Some("should be a non-negative integer".into()),
+            2_147_483_648.. => Some("should be less than or equal to 2147483647".into()),
+            _ => None,
+        })?;
+        Some(field::invalid(pointer.replace('/', "."), &number.into(), &why))
     });
     wrong.collect()
+}
+
+/// The number at `pointer`, if there is one. Errors: what is in its way, as Go prints it.
+fn reach(object: &Value, pointer: &str) -> Result<Option<i64>, String> {
+    let (mut at, mut path) = (object, String::new());
+    let odd = |path: &str, value: &Value, wanted: &str| {
+        let (text, kind) = go(value);
+        Err(format!("{path} accessor error: {text} is of the type {kind}, expected {wanted}"))
+    };
+    for name in pointer.split('/').skip(1) {
+        path = format!("{path}.{name}");
+        match at {
+            Value::Null => return Ok(None),
+            Value::Object(fields) => match fields.get(name) {
+                Some(value) => at = value,
+                None => return Ok(None),
+            },
+            _ => return odd(&path, at, "map[string]interface{}"),
+        }
+    }
+    at.as_i64().map_or_else(|| odd(&path, at, "int64"), |number| Ok(Some(number)))
+}
+
+/// A value as Go prints it, and its type.
+fn go(value: &Value) -> (String, &'static str) {
+    let all = |items: Vec<String>| items.join(" ");
+    match value {
+        Value::Null => ("<nil>".into(), "<nil>"),
+        Value::Bool(flag) => (flag.to_string(), "bool"),
+        Value::Number(number) if number.is_i64() => (number.to_string(), "int64"),
+        Value::Number(number) => (number.to_string(), "float64"),
+        Value::String(text) => (text.clone(), "string"),
+        Value::Array(items) => (format!("[{}]", all(items.iter().map(|item| go(item).0).collect())), "[]interface {}"),
+        Value::Object(fields) => {
+            let mut fields: Vec<String> =
+                fields.iter().map(|(name, value)| format!("{name}:{}", go(value).0)).collect();
+            fields.sort();
+            (format!("map[{}]", all(fields)), "map[string]interface {}")
+        }
+    }
 }
 
 fn put(object: &mut Value, pointer: &str, value: Value) {

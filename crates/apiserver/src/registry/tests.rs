@@ -37,6 +37,7 @@ pub(crate) fn thing() -> Kind {
             .unwrap(),
         ),
         resource: resource_name("example.com", "things"),
+        since: 0,
         names: NameRule::Subdomain,
         counts_generation: true,
         blind_update: false,

@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::{create, kind::Kind, meta};
 
-/// Fields of `metadata` that no update changes.
-const KEPT: [&str; 6] =
-    ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "namespace"];
+/// Fields of `metadata` that are as they were whatever is sent.
+const KEPT: [&str; 3] = ["creationTimestamp", "generation", "namespace"];
+/// Those that stay if an update leaves them out. To change them is refused.
+const STAYS: [&str; 2] = ["uid", "deletionGracePeriodSeconds"];
 
 /// Checks that what was sent is meant for `key`, and fills in what it leaves out of that.
 ///
@@ -18,14 +19,29 @@ const KEPT: [&str; 6] =
 /// 400 for another kind, namespace or name.
 pub fn aimed(kind: &Kind, key: &Key, sent: &mut Value) -> ApiResult<()> {
     create::identify(kind, Some(&key.namespace).filter(|namespace| !namespace.is_empty()).map(String::as_str), sent)?;
-    let name = meta::text(sent, "name");
-    if name.is_empty() {
-        meta::set(sent, "name", Some(key.name.clone().into()));
-    } else if name != key.name {
-        return Err(ApiError::bad_request(format!(
+    match meta::text(sent, "name") {
+        "" => Err(ApiError::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            key.name
+        ))),
+        name if name != key.name => Err(ApiError::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",
             key.name
-        )));
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that a whole object that was sent is meant for `live`: its uid is a precondition. In a patch it is a change, and refused
+/// as such.
+///
+/// # Errors
+/// 409 for another uid.
+pub fn same(kind: &Kind, key: &Key, live: &Value, sent: &Value) -> ApiResult<()> {
+    let (found, wanted) = (meta::text(live, "uid"), meta::text(sent, "uid"));
+    if !wanted.is_empty() && wanted != found {
+        let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
+        return Err(ApiError::conflict(&kind.info.group, &kind.info.plural, &key.name, &why));
     }
     Ok(())
 }
@@ -33,15 +49,10 @@ pub fn aimed(kind: &Kind, key: &Key, sent: &mut Value) -> ApiResult<()> {
 /// Checks that what was sent is meant for `live`, the object at `key`.
 ///
 /// # Errors
-/// 400 for another name; 409 for another uid or resourceVersion; 422 where a resourceVersion is required and absent.
+/// 400 for another name; 409 for another resourceVersion; 422 where a resourceVersion is required and absent.
 pub fn addressed(kind: &Kind, key: &Key, live: &Value, sent: &mut Value) -> ApiResult<()> {
     aimed(kind, key, sent)?;
     let (group, plural) = (&kind.info.group, &kind.info.plural);
-    let (found, wanted) = (meta::text(live, "uid"), meta::text(sent, "uid"));
-    if !wanted.is_empty() && wanted != found {
-        let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
-        return Err(ApiError::conflict(group, plural, &key.name, &why));
-    }
     match meta::text(sent, "resourceVersion") {
         "" if kind.blind_update => Ok(()),
         "" => {
@@ -93,6 +104,19 @@ pub fn merge(kind: &Kind, live: &Value, sent: Value, sub: Option<&str>) -> Value
 /// Gives `new` what the server alone decides, as it is in `live`.
 pub fn kept(new: &mut Value, live: &Value) {
     KEPT.iter().for_each(|field| keep(new, live, field));
+    let absent = |new: &Value, field: &str| match &new["metadata"][field] {
+        Value::String(text) => text.is_empty(),
+        value => value.is_null(),
+    };
+    STAYS.iter().for_each(|field| {
+        if absent(new, field) {
+            keep(new, live, field);
+        }
+    });
+    // What is going stays going; nothing goes because somebody writes that it did.
+    if meta::deleting(live) {
+        keep(new, live, "deletionTimestamp");
+    }
     meta::set(new, "selfLink", None);
     meta::set(new, "resourceVersion", Some(meta::text(live, "resourceVersion").into()));
 }
@@ -182,13 +206,26 @@ mod tests {
             ("/spec/a", json!(2)),
             ("/status/s", json!(2)),
             ("/metadata/labels/l", json!("2")),
-            ("/metadata/uid", json!("other")),
+            ("/metadata/creationTimestamp", json!("2020-01-01T00:00:00Z")),
             ("/metadata/generation", json!(99)),
         ]);
         let main = merge(&thing(), &live(), sent.clone(), None);
         assert_eq!(main, with(&[("/spec/a", json!(2)), ("/metadata/labels/l", json!("2"))]));
         let status = merge(&thing(), &live(), sent, Some("status"));
         assert_eq!(status, with(&[("/status/s", json!(2))]));
+    }
+
+    #[test]
+    fn what_may_not_change_stays_only_where_it_is_left_out() {
+        let dying = json!({"name": "x", "deletionTimestamp": "t"});
+        for (sent, uid, going) in [
+            (with(&[("/metadata/uid", json!("other"))]), json!("other"), Value::Null),
+            (with(&[("/metadata/uid", json!(""))]), json!("u"), Value::Null),
+            (with(&[("/metadata", dying.clone())]), json!("u"), json!("t")),
+        ] {
+            let merged = merge(&thing(), &live(), sent, None);
+            assert_eq!((&merged["metadata"]["uid"], &merged["metadata"]["deletionTimestamp"]), (&uid, &going));
+        }
     }
 
     #[test]
@@ -213,12 +250,14 @@ mod tests {
             (with(&[("/metadata/resourceVersion", json!("4"))]), 409),
             (with(&[("/metadata/resourceVersion", json!(""))]), 422),
             (with(&[("/metadata/uid", json!("v"))]), 409),
+            (with(&[("/metadata/name", json!(""))]), 400),
             (with(&[("/metadata/name", json!("y"))]), 400),
             (with(&[("/metadata/namespace", json!("y"))]), 400),
             (with(&[("/apiVersion", json!("other/v1"))]), 400),
         ] {
             let mut changed = sent.clone();
-            let result = addressed(&thing(), &key, &live(), &mut changed);
+            let same = same(&thing(), &key, &live(), &changed);
+            let result = same.and_then(|()| addressed(&thing(), &key, &live(), &mut changed));
             assert_eq!(result.err().map_or(0, |error| error.code), code, "{sent}");
         }
     }

@@ -159,7 +159,7 @@ impl Watcher {
         for (key, object) in range {
             last = Some((**key).clone());
             if self.selection.takes(object) {
-                self.ready.push_back(WatchEvent::new(EventKind::Added, &self.registry.shown(&object.json)));
+                self.ready.push_back(WatchEvent::new(EventKind::Added, &self.registry.current(object)));
             }
         }
         if last.is_some() {

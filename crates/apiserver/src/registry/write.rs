@@ -32,7 +32,7 @@ impl Registry {
         options: &WriteOptions,
     ) -> ApiResult<Written> {
         let mut object = mechanics::decode(&self.kind, payload, options, cx)?;
-        once(&mut object, cx);
+        once(&mut object, "", cx);
         create::stamp(&self.kind, namespace, &mut object, &uuid::Uuid::new_v4().to_string(), Timestamp::now())?;
         self.insert(cx, namespace, object, None, options, false).await
     }
@@ -91,7 +91,7 @@ impl Registry {
     ) -> ApiResult<Written> {
         let mut sent = mechanics::decode(&self.kind, payload, options, cx)?;
         update::aimed(&self.kind, key, &mut sent)?;
-        once(&mut sent, cx);
+        once(&mut sent, "", cx);
         for _ in 0..ATTEMPTS {
             let live = match self.find(key) {
                 Err(_) if self.kind.update_creates => {
@@ -102,6 +102,7 @@ impl Registry {
             let before = self.value(&live)?;
             let mut sent = sent.clone();
             let insists = !meta::text(&sent, "resourceVersion").is_empty();
+            update::same(&self.kind, key, &before, &sent)?;
             update::addressed(&self.kind, key, &before, &mut sent)?;
             let new = self.composed(&before, sent, sub, Some(options))?;
             match self.replace(cx, key, &live, &before, new, sub, options.dry_run).await {
@@ -133,6 +134,7 @@ impl Registry {
             let mut sent = patch.to(&self.kind, Some(&before), sub, options, cx)?;
             // A patch that does not speak of the version leaves it as it is; one that does is as good as an update.
             let insists = patch.names_version();
+            once(&mut sent, " after mutating admission happens", cx);
             update::addressed(&self.kind, key, &before, &mut sent)?;
             let new = self.composed(&before, sent, sub, Some(options).filter(|_| !patch.tracks()))?;
             match self.replace(cx, key, &live, &before, new, sub, options.dry_run).await {
@@ -199,17 +201,7 @@ impl Registry {
     fn stamp_for(&self, key: &Key, object: &mut Value) -> ApiResult<()> {
         let uid = uuid::Uuid::new_v4().to_string();
         create::stamp(&self.kind, key.namespace_or_none(), object, &uid, Timestamp::now())?;
-        match meta::text(object, "name") {
-            "" => meta::set(object, "name", Some(key.name.clone().into())),
-            name if name != key.name => {
-                return Err(ApiError::bad_request(format!(
-                    "the name of the object ({name}) does not match the name on the URL ({})",
-                    key.name
-                )));
-            }
-            _ => {}
-        }
-        Ok(())
+        update::aimed(&self.kind, key, object)
     }
 
     /// Server-side apply of what does not exist yet.
@@ -248,11 +240,12 @@ impl Registry {
             warnings.into_iter().chain(more).for_each(|warning| cx.warn(warning));
             // Through a Scale, even a lost time counts.
             let unchanged = if sub == Some("scale") { *before == new } else { update::unchanged(before, &new) };
-            if unchanged { Ok(None) } else { self.sized(&new).map(Some) }
+            // What is stored in another shape is written anew with the first occasion.
+            if unchanged && self.reshaped(live).is_none() { Ok(None) } else { self.sized(&new).map(Some) }
         };
         let draft = match decide() {
             Ok(Some(draft)) => draft,
-            Ok(None) => return Ok(Ok(self.shown(&live.json))),
+            Ok(None) => return Ok(Ok(self.current(live))),
             Err(error) => return Ok(Err(error)),
         };
         let expect = Expect::Version(live.version);
@@ -277,7 +270,7 @@ impl Registry {
             let before = self.value(&live)?;
             self.kind.hooks.admit_delete(cx, &before)?;
             let result = match delete::plan(&self.kind, key, &before, options, Timestamp::now())? {
-                delete::Plan::Wait => return Ok(Written::ok(self.shown(&live.json))),
+                delete::Plan::Wait => return Ok(Written::ok(self.current(&live))),
                 delete::Plan::Remove => {
                     let gone = self.remove(key, live.version, options.dry_run).await;
                     gone.map(|version| match self.kind.returns_deleted {
@@ -348,12 +341,14 @@ impl Registry {
             let cause = meta::cause("FieldValueInvalid", "kind", why);
             return Err(ApiError::invalid(&self.kind.info.group, kind, meta::text(new, "name"), vec![cause]));
         }
-        let mut causes = meta::validate(&self.kind, new);
+        let mut causes = meta::validate(&self.kind, new, old);
         if let Some(old) = old {
             causes.extend(meta::validate_update(new, old));
         }
-        let found = mechanics::validate(&self.kind, new, old, &causes)?;
-        causes.extend(found);
+        if !self.kind.hooks.knows_its_shape() {
+            let found = mechanics::validate(&self.kind, new, old, &causes)?;
+            causes.extend(found);
+        }
         for cause in self.kind.hooks.validate(new, old) {
             // A kind's own rules may ask for what its schema asks for too.
             if !causes.contains(&cause) {
@@ -444,18 +439,18 @@ impl Registry {
         status.to_string().into()
     }
 
-    /// A stored object as JSON, in this version.
+    /// A stored object as JSON, in this version and shape.
     pub(super) fn value(&self, object: &Object) -> ApiResult<Value> {
-        serde_json::from_slice(&self.shown(&object.json)).map_err(|_| unreadable())
+        serde_json::from_slice(&self.current(object)).map_err(|_| unreadable())
     }
 }
 
-/// Keeps each owner reference once, and warns of the rest.
-fn once(object: &mut Value, cx: &Context) {
+/// Keeps each owner reference once, and warns of the rest; `when` they were found, in Kubernetes' words.
+fn once(object: &mut Value, when: &str, cx: &Context) {
     let duplicates = meta::single_owners(object);
     if !duplicates.is_empty() {
         cx.warn(format!(
-            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may \
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may \
              reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
             duplicates.join(", ")
         ));

@@ -4,7 +4,7 @@
 
 use roadstead_kubewire::error::Cause;
 use serde_json::{Map, Value};
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::{
     field::{self, Path},
@@ -21,20 +21,31 @@ pub(crate) fn find<'a>(keys: &[Box<str>], items: &'a [Value], item: &Value) -> O
     items.iter().find(|other| keys.iter().all(|key| other.get(key.as_ref()) == item.get(key.as_ref())))
 }
 
-/// Reports items that occur twice.
+/// Reports items that occur twice: each once, at its second place. In a list of type map that has other things than objects
+/// the first of those is all that is told.
 pub(crate) fn unique(list: &ListType, items: &[Value], path: &Path, causes: &mut Vec<Cause>) {
-    let mut seen = HashSet::new();
-    for (index, item) in items.iter().enumerate() {
-        let identity = match list {
-            ListType::Atomic => return,
-            ListType::Set => item.clone(),
-            ListType::Map(_) if !item.is_object() => {
-                causes.push(field::invalid(path.index(index), item, "must be an object for an array of list-type map"));
-                continue;
+    let identity = |item: &Value| match list {
+        ListType::Map(keys) => Value::Object(key_of(keys, item)),
+        ListType::Atomic | ListType::Set => item.clone(),
+    };
+    let odd = |item: &Value| !item.is_object() && !item.is_null();
+    match list {
+        ListType::Atomic => return,
+        ListType::Map(_) => {
+            if let Some(index) = items.iter().position(odd) {
+                let why = "must be an object for an array of list-type map";
+                causes.push(field::invalid(path.index(index), &items[index], why));
+                return;
             }
-            ListType::Map(keys) => Value::Object(key_of(keys, item)),
-        };
-        if !seen.insert(identity.to_string()) {
+        }
+        ListType::Set => {}
+    }
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for (index, item) in items.iter().enumerate() {
+        let identity = identity(item);
+        let times = seen.entry(identity.to_string()).or_default();
+        *times += 1;
+        if *times == 2 {
             causes.push(field::duplicate(path.index(index), &identity));
         }
     }

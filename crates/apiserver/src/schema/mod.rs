@@ -30,6 +30,7 @@ use serde_json::{Map, Value};
 pub(crate) use compile::OBJECT_META;
 use field::Path;
 use node::{Node, NodeId};
+use prune::Keep;
 pub use structural::structural;
 
 /// Why a schema cannot be compiled.
@@ -88,8 +89,17 @@ impl Schema {
     /// Drops what the schema does not know; answers the paths (`spec.x`, `spec.ports[0].y`) of what was dropped.
     pub fn prune(&self, value: &mut Value) -> Vec<String> {
         let mut unknown = Vec::new();
-        prune::prune(&self.nodes, 0, value, &Path::root(), false, &mut unknown);
+        prune::prune(&self.nodes, 0, value, &Path::root(), Keep::Nothing, &mut unknown);
+        if !self.nodes[0].typed {
+            // Of custom resources kube-apiserver tells them in this order; of built-in kinds in that of the document.
+            unknown.sort_by_cached_key(|path| (!path.starts_with("metadata."), path.clone()));
+        }
         unknown
+    }
+
+    /// Brings what comes of an apply into shape. Unlike what is sent as a whole it keeps a `null` that a custom resource may not have.
+    pub fn prune_applied(&self, value: &mut Value) {
+        prune::prune(&self.nodes, 0, value, &Path::root(), Keep::Nulls, &mut Vec::new());
     }
 
     /// Like [`decode`](Self::decode) for what is applied: zeros and empty lists are kept, as the manager's own; unknown fields
@@ -104,7 +114,7 @@ impl Schema {
             return Err(ApiError::bad_request(format!("strict decoding error: {}", duplicates.join(", "))));
         }
         let mut unknown = Vec::new();
-        prune::prune(&self.nodes, 0, &mut value, &Path::root(), true, &mut unknown);
+        prune::prune(&self.nodes, 0, &mut value, &Path::root(), Keep::Sent, &mut unknown);
         if let Some(path) = unknown.first() {
             return Err(ApiError::bad_request(format!(
                 "failed to create typed patch object: .{path}: field not declared in schema"

@@ -12,36 +12,40 @@ use super::{
     quantity,
 };
 
+/// What is left as it was sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Nothing: the object is decoded.
+    Nothing,
+    /// `null`s of custom resources, for validation to find: the object is what comes of an apply.
+    Nulls,
+    /// All zeros, `null`s, empty lists and maps, and quantities as they are written: the object is applied, and who applies them
+    /// owns them.
+    Sent,
+}
+
 /// How many unknown fields are told.
 const MAX_TOLD: usize = 100;
 
-/// Shapes `value`, which is at `path`; appends the paths of what was unknown. What is applied keeps its zeros, `null`s, empty
-/// lists and maps, and quantities as they are written (`as_sent`): who applies them owns them.
-pub(crate) fn prune(
-    nodes: &[Node],
-    id: NodeId,
-    value: &mut Value,
-    path: &Path,
-    as_sent: bool,
-    unknown: &mut Vec<String>,
-) {
+/// Shapes `value`, which is at `path`; appends the paths of what was unknown.
+pub(crate) fn prune(nodes: &[Node], id: NodeId, value: &mut Value, path: &Path, keep: Keep, unknown: &mut Vec<String>) {
     let node = &nodes[id as usize];
     match value {
-        Value::Object(fields) => prune_fields(nodes, node, fields, path, as_sent, unknown),
+        Value::Object(fields) => prune_fields(nodes, node, fields, path, keep, unknown),
         Value::Array(items) => {
             if let Some(id) = node.items {
                 for (index, item) in items.iter_mut().enumerate() {
-                    prune(nodes, id, item, &path.index(index), as_sent, unknown);
+                    prune(nodes, id, item, &path.index(index), keep, unknown);
                 }
             }
         }
         Value::Number(number) => match node.kind {
-            Kind::Quantity if as_sent => {}
+            Kind::Quantity if keep == Keep::Sent => {}
             Kind::Quantity => *value = Value::String(quantity::canonical(&number.to_string())),
             Kind::Integer if !number.is_i64() && !number.is_u64() => whole(value),
             _ => {}
         },
-        Value::String(text) if node.kind == Kind::Quantity && !as_sent => *text = quantity::canonical(text),
+        Value::String(text) if node.kind == Kind::Quantity && keep != Keep::Sent => *text = quantity::canonical(text),
         _ => {}
     }
 }
@@ -51,7 +55,7 @@ fn prune_fields(
     node: &Node,
     fields: &mut Map<String, Value>,
     path: &Path,
-    as_sent: bool,
+    keep: Keep,
     unknown: &mut Vec<String>,
 ) {
     fields.retain(|name, value| {
@@ -67,22 +71,25 @@ fn prune_fields(
             }
         };
         let field = &nodes[id as usize];
-        if value.is_null() && field.typed && node.property(name).is_none() && !as_sent {
+        if value.is_null() && field.typed && node.property(name).is_none() && keep != Keep::Sent {
             // In a map, unlike in a field, Go keeps its zero.
             *value = match field.kind {
                 Kind::String => "".into(),
                 _ => Value::Null,
             };
         }
-        if value.is_null() && !field.nullable && !(as_sent && field.typed)
-            || !as_sent && field.typed && (empty(field, value) && !field.nullable || field.zero_absent && zero(value))
+        let stays = keep == Keep::Sent || keep == Keep::Nulls && !field.typed;
+        // That there are no managed fields is told by an empty list of them.
+        let counts = keep == Keep::Sent || field.typed && name == "managedFields";
+        if value.is_null() && !field.nullable && !stays
+            || !counts && field.typed && (empty(field, value) && !field.nullable || field.zero_absent && zero(value))
         {
             return false;
         }
         if value.is_object() || value.is_array() {
-            prune(nodes, id, value, &path.child(name), as_sent, unknown);
+            prune(nodes, id, value, &path.child(name), keep, unknown);
         } else {
-            prune(nodes, id, value, path, as_sent, unknown);
+            prune(nodes, id, value, path, keep, unknown);
         }
         true
     });

@@ -21,7 +21,7 @@ const BLOCKING: [&str; 5] =
     ["FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"];
 
 /// What is said then.
-const UNCHECKED: &str = "some validation rules were not checked because the object was invalid; correct the existing errors \
+pub(crate) const UNCHECKED: &str = "some validation rules were not checked because the object was invalid; correct the existing errors \
                          to complete validation";
 
 /// How many causes are reported.
@@ -171,7 +171,7 @@ impl<'a> Run<'a> {
 fn embedded(value: &Value, path: &Path, causes: &mut Vec<Cause>) {
     for name in ["apiVersion", "kind"] {
         if value.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
-            causes.push(field::required(path.child(name), "must not be empty"));
+            causes.push(field::required(path.child(name), ""));
         }
     }
 }

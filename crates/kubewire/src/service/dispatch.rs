@@ -313,7 +313,12 @@ fn check_served(info: &ResourceInfo, target: &Target, verb: Verb) -> ApiResult<(
         None => &info.verbs,
         Some(sub) => {
             let sub = info.subresources.iter().find(|known| known.name == *sub);
-            &sub.ok_or_else(ApiError::no_such_path)?.verbs
+            let absent = || match &target.name {
+                // Of a custom resource kube-apiserver knows the paths, and says that nothing is there.
+                Some(name) if !info.strategic_merge => ApiError::not_found(&info.group, &info.plural, name),
+                _ => ApiError::no_such_path(),
+            };
+            &sub.ok_or_else(absent)?.verbs
         }
     };
     if verbs.contains(&verb) { Ok(()) } else { Err(refused()) }

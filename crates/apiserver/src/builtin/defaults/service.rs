@@ -26,7 +26,7 @@ pub(in crate::builtin) fn service(service: &mut Value) {
         if port.get("targetPort").is_some_and(|target| *target == 0) {
             port["targetPort"] = Value::Null;
         }
-        let number = port.get("port").cloned().unwrap_or_default();
+        let number = port.get("port").cloned().unwrap_or(json!(0));
         fill(port, "targetPort", number);
     }
     let kind = spec["type"].as_str().unwrap_or_default().to_string();

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub(super) use data::{config_map, secret};
 pub(super) use pod::bad_label;
-pub(super) use service::service;
+pub(super) use service::{addresses, service};
 pub(super) use workload::{daemon_set, deployment, stateful_set};
 
 use crate::schema::field::{self, Path};

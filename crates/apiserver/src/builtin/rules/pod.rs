@@ -14,20 +14,17 @@ use crate::{
     },
 };
 
-/// What is wrong with a name that must be an RFC 1123 label.
-pub(in crate::builtin) fn bad_label(name: &str) -> Option<String> {
+/// All that is wrong with a name that must be an RFC 1123 label.
+pub(in crate::builtin) fn bad_label(name: &str) -> Vec<String> {
     NameRule::Label.check(name)
 }
 
 /// A map of labels.
 pub(super) fn labels(map: &Map<String, Value>, path: &Path, causes: &mut Vec<Cause>) {
     for (key, value) in map {
-        if let Some(why) = names::qualified(key) {
-            causes.push(field::invalid(path, &json!(key), &why));
-        }
-        if let Some(why) = names::label_value(value.as_str().unwrap_or_default()) {
-            causes.push(field::invalid(path, value, &why));
-        }
+        causes.extend(names::qualified(key).iter().map(|why| field::invalid(path, &json!(key), why)));
+        let wrong = names::label_value(value.as_str().unwrap_or_default());
+        causes.extend(wrong.iter().map(|why| field::invalid(path, value, why)));
     }
 }
 
@@ -53,9 +50,8 @@ pub(super) fn selector(selector: &Value, path: &Path, causes: &mut Vec<Cause>) {
                 causes.push(field::invalid(path.child("operator"), &term["operator"], "not a valid selector operator"))
             }
         }
-        if let Some(why) = names::qualified(text(term, "/key")) {
-            causes.push(field::invalid(path.child("key"), &term["key"], &why));
-        }
+        let wrong = names::qualified(text(term, "/key"));
+        causes.extend(wrong.iter().map(|why| field::invalid(path.child("key"), &term["key"], why)));
     }
 }
 
@@ -89,15 +85,18 @@ pub(super) fn port_number(number: &Value, path: Path, causes: &mut Vec<Cause>) {
 /// A port's name (RFC 6335, section 5.1).
 pub(super) fn port_name(name: &str, path: Path, causes: &mut Vec<Cause>) {
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let why = match name {
-        _ if name.len() > 15 => "must be no more than 15 characters",
-        _ if !name.chars().all(legal) => "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
-        _ if !name.chars().any(|c| c.is_ascii_lowercase()) => "must contain at least one letter (a-z)",
-        _ if name.contains("--") => "must not contain consecutive hyphens",
-        _ if name.starts_with('-') || name.ends_with('-') => "must not begin or end with a hyphen",
-        _ => return,
-    };
-    causes.push(field::invalid(path, &json!(name), why));
+    let edge = name.starts_with('-') || name.ends_with('-');
+    for (wrong, why) in [
+        (name.len() > 15, "must be no more than 15 characters"),
+        (!name.chars().all(legal), "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"),
+        (!name.chars().any(|c| c.is_ascii_lowercase()), "must contain at least one letter (a-z)"),
+        (name.contains("--"), "must not contain consecutive hyphens"),
+        (edge, "must not begin or end with a hyphen"),
+    ] {
+        if wrong {
+            causes.push(field::invalid(&path, &json!(name), why));
+        }
+    }
 }
 
 /// The template of a workload, whose pods run for ever.
@@ -134,8 +133,8 @@ fn name_of<'a>(item: &'a Value, path: &Path, seen: &mut HashSet<&'a str>, causes
     let Some(name) = item.get("name").and_then(Value::as_str) else { return };
     if name.is_empty() {
         causes.push(field::required(path.child("name"), ""));
-    } else if let Some(why) = bad_label(name) {
-        causes.push(field::invalid(path.child("name"), &json!(name), &why));
+    } else if let Some(why) = bad_label(name).first() {
+        causes.push(field::invalid(path.child("name"), &json!(name), why));
     } else if !seen.insert(name) {
         causes.push(field::duplicate(path.child("name"), &json!(name)));
     }

@@ -27,12 +27,8 @@ pub(in crate::builtin) fn service(new: &Value, old: Option<&Value>) -> Vec<Cause
         if !address.is_empty() {
             causes.push(field::forbidden(spec.child("clusterIPs"), "may not be set for ExternalName services"));
         }
-    } else if !address.is_empty() && list(new, "/spec/clusterIPs").is_empty() {
-        causes.push(field::required(spec.child("clusterIPs"), ""));
-    } else if !address.is_empty() && !headless && address.parse::<std::net::IpAddr>().is_err() {
-        let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-        causes.push(field::invalid(spec.child("clusterIP"), &json!(address), why));
     }
+    causes.extend(addresses(new));
     let affinity = &new["spec"]["sessionAffinity"];
     one_of(affinity, spec.child("sessionAffinity"), &["ClientIP", "None"], &mut causes);
     let kinds = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
@@ -51,6 +47,39 @@ pub(in crate::builtin) fn service(new: &Value, old: Option<&Value>) -> Vec<Cause
     causes
 }
 
+/// What is wrong with the addresses of a Service and with what goes with them. With these wrong nothing else is looked at.
+pub(in crate::builtin) fn addresses(service: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if text(service, "/spec/type") == "ExternalName" {
+        return causes;
+    }
+    let (spec, path) = (&service["spec"], Path::new("spec.clusterIPs"));
+    let (address, all) = (text(service, "/spec/clusterIP"), list(service, "/spec/clusterIPs"));
+    match all.first() {
+        None if !address.is_empty() => causes.push(field::required(&path, "")),
+        Some(_) if address.is_empty() => {
+            causes.push(field::invalid(&path, &all.into(), "must be empty when `clusterIP` is not specified"));
+        }
+        Some(first) if *first != address => {
+            causes.push(field::invalid(&path, &all.into(), "first value must match `clusterIP`"));
+        }
+        _ => {}
+    }
+    for (at, one) in all.iter().enumerate().filter(|(at, one)| *at > 0 || **one != "None") {
+        if one.as_str().is_none_or(|one| one.parse::<std::net::IpAddr>().is_err()) {
+            let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+            causes.push(field::invalid(path.index(at), one, why));
+        }
+    }
+    // One without a selector may be of two families anywhere; as soon as it selects something it may not.
+    let selects = spec["selector"].as_object().is_some_and(|selector| !selector.is_empty());
+    if causes.is_empty() && spec["ipFamilyPolicy"] == "RequireDualStack" && (selects || address != "None") {
+        let why = "this cluster is not configured for dual-stack services";
+        causes.push(field::invalid("spec.ipFamilyPolicy", &spec["ipFamilyPolicy"], why));
+    }
+    causes
+}
+
 fn ports(ports: &[Value], path: &Path, causes: &mut Vec<Cause>) {
     let mut names = HashSet::new();
     let mut numbers = HashSet::new();
@@ -61,10 +90,12 @@ fn ports(ports: &[Value], path: &Path, causes: &mut Vec<Cause>) {
             if ports.len() > 1 {
                 causes.push(field::required(path.child("name"), ""));
             }
-        } else if let Some(why) = pod::bad_label(name) {
-            causes.push(field::invalid(path.child("name"), &json!(name), &why));
-        } else if !names.insert(name) {
-            causes.push(field::duplicate(path.child("name"), &json!(name)));
+        } else {
+            let wrong = pod::bad_label(name);
+            causes.extend(wrong.iter().map(|why| field::invalid(path.child("name"), &json!(name), why)));
+            if !names.insert(name) {
+                causes.push(field::duplicate(path.child("name"), &json!(name)));
+            }
         }
         pod::port_number(&port["port"], path.child("port"), causes);
         if port["targetPort"].is_number() {

@@ -67,7 +67,9 @@ fn share(value: &Value, path: Path, causes: &mut Vec<Cause>) {
             causes.push(field::invalid(path, value, "must be greater than or equal to 0"));
         }
         Value::String(text) if !percent(text) => {
-            causes.push(field::invalid(path, value, "must be an integer or percentage (e.g '5%%')"));
+            let why = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex \
+                       used for validation is '[0-9]+%')";
+            causes.push(field::invalid(path, value, why));
         }
         _ => {}
     }
@@ -117,6 +119,9 @@ fn common(new: &Value, old: Option<&Value>) -> Vec<Cause> {
         Value::Array(list) => list.is_empty(),
         _ => true,
     };
+    if old.is_some_and(|old| old["spec"]["selector"] != *selector) {
+        causes.push(field::invalid(path.child("selector"), selector, IMMUTABLE));
+    }
     if selector.is_null() {
         causes.push(field::required(path.child("selector"), ""));
     } else if empty("matchLabels") && empty("matchExpressions") {
@@ -138,8 +143,5 @@ fn common(new: &Value, old: Option<&Value>) -> Vec<Cause> {
         causes.push(field::invalid(path, labels, "`selector` does not match template `labels`"));
     }
     pod::template(&spec["template"], &path.child("template"), &mut causes);
-    if old.is_some_and(|old| old["spec"]["selector"] != *selector) {
-        causes.push(field::invalid(path.child("selector"), selector, IMMUTABLE));
-    }
     causes
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     super::{
-        compile, defaults,
+        cel, compile, defaults,
         field::{self, Path},
         prune, validate,
     },
@@ -97,16 +97,23 @@ fn extensions(schema: &Value, kind: Option<&str>, path: &Path, causes: &mut Vec<
 
 /// A default must be what the schema admits, and know no unknown fields.
 fn check_default(schema: &Value, default: &Value, path: &Path, causes: &mut Vec<Cause>) {
+    let (mut sound, broken) = (schema.clone(), broken_rules(schema));
+    if let Some(keywords) = sound.as_object_mut().filter(|_| !broken.is_empty()) {
+        keywords.shift_remove("x-kubernetes-validations");
+    }
     // What is wrong with the schema itself is told elsewhere.
-    let Ok(nodes) = compile::fragment(schema) else { return };
+    let Ok(nodes) = compile::fragment(&sound) else { return };
     let mut value = default.clone();
     let mut unknown = Vec::new();
-    prune::prune(&nodes, 0, &mut value, &Path::root(), false, &mut unknown);
+    prune::prune(&nodes, 0, &mut value, &Path::root(), prune::Keep::Nothing, &mut unknown);
     for name in unknown {
         causes.push(field::invalid(path, default, &format!("unknown field {name:?}")));
     }
     defaults::apply(&nodes, 0, &mut value);
     let wrong = validate::validate(&nodes, &value, None, &[], Vec::new()).into_iter();
+    let before = causes.len();
+    // That its rules have to wait goes without saying.
+    let wrong = wrong.filter(|cause| !cause.message.ends_with(validate::UNCHECKED));
     causes.extend(wrong.map(|cause| match cause.field.as_str() {
         // kube-apiserver leaves a gap for the name of the whole.
         "<nil>" => {
@@ -115,4 +122,17 @@ fn check_default(schema: &Value, default: &Value, path: &Path, causes: &mut Vec<
         }
         below => Cause { field: format!("{path}.{below}"), ..cause },
     }));
+    if causes.len() == before {
+        let kind = Value::from(validate::type_name(&value));
+        let told = broken.iter().filter(|why| !why.is_empty());
+        causes.extend(told.map(|why| field::invalid(path, &kind, &format!("rule compile error: {why}"))));
+    }
+}
+
+/// Why rules of this part do not compile; nothing where there is none, which is told elsewhere.
+fn broken_rules(schema: &Value) -> Vec<String> {
+    let rules = schema.get("x-kubernetes-validations").unwrap_or(&Value::Null);
+    let said = |at: usize| rules[at]["rule"].as_str().is_some_and(|rule| !rule.trim().is_empty());
+    let broken = cel::check(rules, schema, false).into_iter().filter(|(_, name, _)| *name == "rule");
+    broken.map(|(at, _, why)| if said(at) { why } else { String::new() }).collect()
 }
