@@ -97,17 +97,18 @@ fn follow(spec: &mut Map<String, Value>, before: &Map<String, Value>) {
 fn retype(spec: &mut Map<String, Value>, before: &Map<String, Value>) {
     let kind = |spec: &Map<String, Value>| spec.get("type").and_then(Value::as_str).unwrap_or_default().to_string();
     let (was, is) = (kind(before), kind(spec));
-    let mut leaves = |kinds: &[&str], fields: &[&str]| {
-        let left = kinds.contains(&was.as_str()) && !kinds.contains(&is.as_str());
+    let leaves = |kinds: &[&str]| kinds.contains(&was.as_str()) && !kinds.contains(&is.as_str());
+    let mut goes = |left: bool, fields: &[&str]| {
         if left && fields.iter().all(|field| spec.get(*field) == before.get(*field)) {
             fields.iter().for_each(|field| drop(spec.shift_remove(*field)));
         }
     };
-    let addressed = ["ClusterIP", "NodePort", "LoadBalancer"];
-    leaves(&addressed, &["clusterIP", "clusterIPs"]);
-    leaves(&addressed, &["ipFamilies"]);
-    leaves(&addressed, &["ipFamilyPolicy"]);
-    leaves(&addressed[1..], &["externalTrafficPolicy"]);
-    leaves(&addressed[2..], &["allocateLoadBalancerNodePorts"]);
-    leaves(&addressed[2..], &["loadBalancerClass"]);
+    // Every other type has addresses, also one that there is not.
+    let external = was != "ExternalName" && is == "ExternalName";
+    goes(external, &["clusterIP", "clusterIPs"]);
+    goes(external, &["ipFamilies"]);
+    goes(external, &["ipFamilyPolicy"]);
+    goes(leaves(&["NodePort", "LoadBalancer"]), &["externalTrafficPolicy"]);
+    goes(leaves(&["LoadBalancer"]), &["allocateLoadBalancerNodePorts"]);
+    goes(leaves(&["LoadBalancer"]), &["loadBalancerClass"]);
 }

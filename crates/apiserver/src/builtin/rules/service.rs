@@ -73,9 +73,16 @@ pub(in crate::builtin) fn addresses(service: &Value) -> Vec<Cause> {
     }
     // One without a selector may be of two families anywhere; as soon as it selects something it may not.
     let selects = spec["selector"].as_object().is_some_and(|selector| !selector.is_empty());
-    if causes.is_empty() && spec["ipFamilyPolicy"] == "RequireDualStack" && (selects || address != "None") {
+    if !causes.is_empty() || !selects && address == "None" {
+        return causes;
+    }
+    if spec["ipFamilyPolicy"] == "RequireDualStack" {
         let why = "this cluster is not configured for dual-stack services";
         causes.push(field::invalid("spec.ipFamilyPolicy", &spec["ipFamilyPolicy"], why));
+    }
+    for (at, family) in list(service, "/spec/ipFamilies").iter().enumerate().filter(|(_, family)| **family != "IPv4") {
+        let path = Path::new("spec.ipFamilies").index(at);
+        causes.push(field::invalid(path, family, "not configured on this cluster"));
     }
     causes
 }
