@@ -17,9 +17,18 @@ pub fn describe() -> String {
     format!("{cpu}, {cores} cores, {} GiB, Linux {}", kib >> 20, kernel.trim())
 }
 
+/// The most resident memory that this process ever had, in bytes.
+pub fn own_peak() -> u64 {
+    memory("self", "VmHWM")
+}
+
 /// Resident memory of a process, in bytes.
 pub fn resident(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default();
+    memory(&pid.to_string(), "VmRSS")
+}
+
+fn memory(process: &str, what: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with(what)).unwrap_or_default();
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) << 10
 }

@@ -11,6 +11,7 @@ mod fanout;
 mod ingest;
 mod load;
 mod machine;
+mod notify;
 mod platform;
 mod relay;
 mod report;
@@ -57,6 +58,22 @@ enum What {
     Startup,
     /// The embedded control plane beside a real kube-apiserver.
     Control,
+    /// Registry webhooks: from acceptance to the receiver, throughput beside a bare loop, isolation, memory.
+    Notify {
+        /// Messages that wait, for the figures of memory and start.
+        #[arg(long, default_value_t = 1_000_000)]
+        pending: u64,
+    },
+    /// A queue with messages that wait: started by `notify`.
+    #[command(hide = true)]
+    Pending {
+        /// Directory of the log.
+        #[arg(long)]
+        dir: PathBuf,
+        /// Messages to queue first.
+        #[arg(long)]
+        fill: u64,
+    },
     /// The bare loop itself: started by the other benchmarks.
     #[command(hide = true)]
     Bare {
@@ -76,6 +93,9 @@ fn main() -> Result<()> {
     runtime.block_on(async {
         if let Some(What::Bare { file, key }) = &cli.what {
             return bare::serve(file, key.as_bytes()).await;
+        }
+        if let Some(What::Pending { dir, fill }) = &cli.what {
+            return notify::pending(dir, *fill).await;
         }
         let mut report = report::Report::default();
         let what = cli.what.unwrap_or(What::All);
@@ -102,6 +122,10 @@ fn main() -> Result<()> {
         }
         if all || matches!(what, What::Catchup) {
             catchup::run(&cli.binary, &mut report).await?;
+        }
+        if all || matches!(what, What::Notify { .. }) {
+            let pending = if let What::Notify { pending } = what { pending } else { 1_000_000 };
+            notify::run(cli.seconds, pending, &mut report).await?;
         }
         println!("{}", report.markdown(&machine::describe()));
         Ok(())
