@@ -8,45 +8,78 @@ use anyhow::Result;
 use ring::digest::{SHA256, digest};
 use serde_json::json;
 
+/// Media type of an image's manifest.
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Media type of an index of images.
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
 /// Writes an image layout into `directory`, with the manifest tagged `image`; different `content` gives a different digest.
 /// Gives the manifest's digest.
 pub fn write_layout(directory: &Path, content: &str) -> Result<String> {
-    let blobs = directory.join("blobs/sha256");
-    std::fs::create_dir_all(&blobs)?;
-    let store = |bytes: &[u8]| -> Result<String> {
-        let hex = sha256(bytes);
-        std::fs::write(blobs.join(&hex), bytes)?;
-        Ok(format!("sha256:{hex}"))
-    };
+    let (digest, size) = write_image(directory, content, "amd64")?;
+    write_root(directory, MANIFEST, &digest, size)?;
+    Ok(digest)
+}
+
+/// Writes a layout whose tag `image` is an index of images, one for each architecture. Gives the index' digest.
+pub fn write_index(directory: &Path, content: &str, architectures: &[&str]) -> Result<String> {
+    let mut manifests = Vec::new();
+    for architecture in architectures {
+        let (digest, size) = write_image(directory, &format!("{content} {architecture}"), architecture)?;
+        manifests.push(json!({
+            "mediaType": MANIFEST, "digest": digest, "size": size,
+            "platform": {"architecture": architecture, "os": "linux"},
+        }));
+    }
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}).to_string();
+    let digest = store(directory, index.as_bytes())?;
+    write_root(directory, INDEX, &digest, index.len())?;
+    Ok(digest)
+}
+
+/// Writes an image's blobs; gives digest and size of its manifest.
+fn write_image(directory: &Path, content: &str, architecture: &str) -> Result<(String, usize)> {
     let layer = tar("content", content.as_bytes());
-    let layer_digest = store(&layer)?;
+    let layer_digest = store(directory, &layer)?;
     let config = json!({
-        "architecture": "amd64", "os": "linux",
+        "architecture": architecture, "os": "linux",
         "config": {},
         "rootfs": {"type": "layers", "diff_ids": [layer_digest]},
     })
     .to_string();
-    let config_digest = store(config.as_bytes())?;
+    let config_digest = store(directory, config.as_bytes())?;
     let manifest = json!({
         "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "mediaType": MANIFEST,
         "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config_digest, "size": config.len()},
         "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer_digest, "size": layer.len()}],
     })
     .to_string();
-    let manifest_digest = store(manifest.as_bytes())?;
+    Ok((store(directory, manifest.as_bytes())?, manifest.len()))
+}
+
+/// What makes a directory a layout, with one thing in it that is tagged `image`.
+fn write_root(directory: &Path, media_type: &str, digest: &str, size: usize) -> Result<()> {
     let index = json!({
         "schemaVersion": 2,
         "manifests": [{
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "digest": manifest_digest,
-            "size": manifest.len(),
+            "mediaType": media_type,
+            "digest": digest,
+            "size": size,
             "annotations": {"org.opencontainers.image.ref.name": "image"},
         }],
     });
     std::fs::write(directory.join("index.json"), index.to_string())?;
-    std::fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#)?;
-    Ok(manifest_digest)
+    Ok(std::fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#)?)
+}
+
+/// Writes a blob; gives its digest.
+fn store(directory: &Path, bytes: &[u8]) -> Result<String> {
+    let blobs = directory.join("blobs/sha256");
+    std::fs::create_dir_all(&blobs)?;
+    let hex = sha256(bytes);
+    std::fs::write(blobs.join(&hex), bytes)?;
+    Ok(format!("sha256:{hex}"))
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -16,6 +16,7 @@ pub mod helm;
 pub mod http;
 pub mod image;
 pub mod kubectl;
+pub mod notify;
 pub mod octokit;
 mod outside;
 pub mod platform;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use tempfile::TempDir;
 
 use crate::http::get;
-use crate::image::write_layout;
+use crate::image::{write_index, write_layout};
 use crate::process::Process;
 use crate::wait::eventually;
 
@@ -54,6 +54,15 @@ impl Registry {
         // skopeo compresses the layer on its way; it knows the digest of what it has pushed.
         skopeo(&["copy", "--dest-tls-verify=false", "--digestfile", &digest.display().to_string(), &from, &to])?;
         Ok(std::fs::read_to_string(digest)?.trim().to_string())
+    }
+
+    /// Pushes an index of images, one for each architecture; gives the index' digest.
+    pub fn push_index(&self, repository: &str, tag: &str, architectures: &[&str]) -> Result<String> {
+        let layout = self.scratch.path().join(format!("index-{tag}"));
+        let digest = write_index(&layout, tag, architectures)?;
+        let (from, to) = (format!("oci:{}:image", layout.display()), self.image(repository, tag));
+        skopeo(&["copy", "--all", "--preserve-digests", "--dest-tls-verify=false", &from, &to])?;
+        Ok(digest)
     }
 
     /// Gives an image one more tag.

@@ -1,4 +1,5 @@
-//! What the tests need beside Rust: programs of the system, kubectl, helm, and npm packages with recorded deliveries.
+//! What the tests need beside Rust: programs of the system, kubectl, helm, npm packages with recorded deliveries, and the official
+//! libraries that verify registry webhooks.
 //!
 //! In: a bare Debian machine. Out: the environment for the tests (`ROADSTEAD_TOOLS`, `KUBECTL`, `HELM`). What is fetched or built goes to
 //! a cache outside the checkout, so that cleaning the checkout costs nothing. Every step looks first and does only what is missing.
@@ -12,7 +13,7 @@ use crate::clients;
 use crate::step::{on_path, output, root, run, step};
 
 /// Programs and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("cc", "build-essential"),
     ("c++", "build-essential"),
     ("git", "git"),
@@ -22,6 +23,8 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("skopeo", "skopeo"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("python3", "python3"),
+    ("pip", "python3-pip"),
 ];
 
 /// What the tests are told about their tools.
@@ -69,6 +72,7 @@ pub fn provide() -> Result<Tools> {
         .inspect_err(|error| eprintln!("    the chart's tests will be left out: {error:#}"))
         .ok();
     step("npm packages", || npm_packages(&directory))?;
+    step("Python packages", || python_packages(&directory))?;
     Ok(Tools { directory, kubectl, helm })
 }
 
@@ -130,6 +134,21 @@ fn npm_packages(directory: &Path) -> Result<()> {
         .args(["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund"])
         .current_dir(&target))?;
     std::fs::write(stamp, lock)?;
+    Ok(())
+}
+
+/// Installs the packages of `xtask/python/requirements.txt` into the cache; a stamp tells when that was done.
+fn python_packages(directory: &Path) -> Result<()> {
+    let (list, target) = (root().join("xtask/python/requirements.txt"), directory.join("python"));
+    let wanted = std::fs::read_to_string(&list)?;
+    let stamp = target.join("installed");
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    let mut pip = Command::new("pip");
+    pip.args(["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes", "--upgrade", "--target"]);
+    run(pip.arg(&target).arg("-r").arg(&list))?;
+    std::fs::write(stamp, wanted)?;
     Ok(())
 }
 

@@ -35,7 +35,7 @@ pub struct RegistryWebhookSpec {
     pub url: String,
     /// Secret of this namespace that messages are signed with, as Standard Webhooks has it: `whsec_` and the base64 of 24 to 64
     /// random bytes, or `whsk_` and that of an ed25519 key. Several, separated by spaces or lines, all sign: that is how one is
-    /// rotated.
+    /// rotated. One that ends in `;until=` and an RFC 3339 time signs until then.
     pub secret_ref: SecretKeyRef,
     /// What to tell: `push`, `delete`; both if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -44,11 +44,11 @@ pub struct RegistryWebhookSpec {
     pub events: Vec<String>,
     /// Repositories as globs: `*` stands for anything but a slash, `**` for slashes too, `?` for one character. All if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 255), regex(pattern = r"^[A-Za-z0-9._/*?-]+$")))]
     pub repositories: Vec<String>,
     /// Tags as globs. All if empty, and then also changes that have a digest alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 255), regex(pattern = r"^[A-Za-z0-9._*?-]+$")))]
     pub tags: Vec<String>,
     /// Form of the body. Default roadstead.
     #[serde(default)]

@@ -39,7 +39,7 @@ pub struct Batch {
 /// Why a source cannot be read on.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// Retention removed events after the position before they were read.
+    /// Retention removed events after the position before they were read. The next call goes on with those that are retained.
     #[error("{0}")]
     Missed(String),
     /// It can't be read now.

@@ -2,7 +2,8 @@
 //!
 //! A URL in a manifest comes from somebody who may write a manifest, not from the administrator. Whatever is sent to it goes through
 //! [`guard`], the one HTTP client that never dials an address it may not, never follows a redirect, and never reads or waits without
-//! a bound. On top of it [`registry`] asks image registries.
+//! a bound. On top of it [`registry`] asks image registries. [`headers`] are those that a manifest takes from a Secret.
 
 pub mod guard;
+pub mod headers;
 pub mod registry;

@@ -13,7 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
@@ -25,6 +25,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Config, client::ConfigExt};
 use roadstead_api::{event::RecordedRequest, trigger::Forward as Spec};
+use roadstead_outbound::{guard::retry_after, headers};
 use roadstead_reconcile::parse;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
@@ -40,21 +41,6 @@ const FRESH: Duration = Duration::from_secs(10);
 const SNIPPET: usize = 1024;
 /// How much of a good answer is read, so that the connection can be used again.
 const DRAIN: usize = 64 << 10;
-/// Headers of one hop (RFC 9110, section 7.6.1), and those that belong to the connection and are made anew.
-const NOT_FORWARDED: [HeaderName; 11] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::HOST,
-    header::CONTENT_LENGTH,
-];
-
 /// A client that trusts `roots` (DER), or the system's roots. Errors: TLS cannot be set up.
 pub fn http(roots: Option<Vec<Vec<u8>>>) -> Result<Http, kube::Error> {
     // kube's own TLS settings: system roots by the platform's verifier, or exactly the given ones.
@@ -116,7 +102,7 @@ impl Forward {
             return Ok(extras.clone());
         }
         let headers = match &self.headers_from {
-            Some(name) => headers_of(&self.secret(name).await?, name)?,
+            Some(name) => headers::from_secret(&self.secret(name).await?, name, &[]).map_err(Failure::refused)?,
             None => HeaderMap::new(),
         };
         let ca = match &self.ca_from {
@@ -163,7 +149,7 @@ impl Forward {
             _ => FailureKind::Refused,
         };
         let asked = retry_after(response.headers(), Timestamp::now());
-        let snippet = redact(snippet(response).await, &extras.headers);
+        let snippet = headers::redact(snippet(response).await, &extras.headers);
         Err(Failure { kind, message: told(&self.url, status, &snippet), asked })
     }
 }
@@ -208,7 +194,7 @@ fn forwarded(request: &RecordedRequest, extra: &HeaderMap) -> HeaderMap {
         else {
             continue;
         };
-        if !NOT_FORWARDED.contains(&name) && !named_by_connection(&name) {
+        if !headers::OF_CONNECTION.contains(&name) && !named_by_connection(&name) {
             headers.append(name, value);
         }
     }
@@ -216,34 +202,6 @@ fn forwarded(request: &RecordedRequest, extra: &HeaderMap) -> HeaderMap {
         headers.insert(name, value.clone());
     }
     headers
-}
-
-/// Headers from a Secret: keys are names. Errors: one that is no header, or belongs to the connection.
-fn headers_of(secret: &Secret, name: &str) -> Result<HeaderMap, Failure> {
-    let mut headers = HeaderMap::new();
-    for (key, value) in secret.data.iter().flatten() {
-        // Files and `kubectl create secret --from-file` leave a line end behind.
-        let value = value.0.trim_ascii_end();
-        let (Ok(header), Ok(mut value)) = (HeaderName::try_from(key), HeaderValue::from_bytes(value)) else {
-            return Err(Failure::refused(format!("Secret {name}: key {key:?} and its value do not make a header")));
-        };
-        if NOT_FORWARDED.contains(&header) {
-            return Err(Failure::refused(format!("Secret {name}: header {header} is the connection's own")));
-        }
-        value.set_sensitive(true);
-        headers.insert(header, value);
-    }
-    Ok(headers)
-}
-
-/// What `Retry-After` asks for: seconds, or a date (RFC 9110, section 10.2.3).
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-    Duration::try_from(date.duration_since(now)).ok()
 }
 
 async fn drain(mut response: Response<Incoming>) {
@@ -265,21 +223,7 @@ async fn snippet(mut response: Response<Incoming>) -> String {
             break;
         }
     }
-    let text = String::from_utf8_lossy(&bytes);
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_string()
-}
-
-/// Takes out what the receiver echoed of the secret headers.
-fn redact(mut text: String, secrets: &HeaderMap) -> String {
-    for value in secrets.values().filter_map(|value| std::str::from_utf8(value.as_bytes()).ok()) {
-        // With a scheme in front, the rest alone is the secret too.
-        for secret in [value, value.rsplit(' ').next().unwrap_or_default()] {
-            if secret.len() >= 4 {
-                text = text.replace(secret, "***");
-            }
-        }
-    }
-    text
+    headers::snippet(&bytes)
 }
 
 fn told(url: &http::Uri, status: StatusCode, snippet: &str) -> String {
@@ -328,7 +272,7 @@ mod tests {
             ("x-many", "b"),
             ("authorization", "old"),
         ]);
-        let extra = headers_of(&secret(&[("Authorization", "Bearer new\n")]), "s").unwrap();
+        let extra = headers::from_secret(&secret(&[("Authorization", "Bearer new\n")]), "s", &[]).unwrap();
         let headers = forwarded(&request, &extra);
         let mut seen: Vec<String> = headers.iter().map(|(n, v)| format!("{n}={}", v.to_str().unwrap())).collect();
         seen.sort();
@@ -342,33 +286,5 @@ mod tests {
                 "x-many=b"
             ]
         );
-    }
-
-    #[test]
-    fn secrets_that_make_no_header_are_refused_without_their_value() {
-        for (key, value) in [("bad key", "hunter2"), ("x-ok", "hunter2\u{1}"), ("host", "hunter2")] {
-            let failure = headers_of(&secret(&[(key, value)]), "s").unwrap_err();
-            assert!(!failure.message.contains("hunter2"), "{}", failure.message);
-        }
-    }
-
-    #[test]
-    fn echoed_secrets_are_taken_out() {
-        let extra = headers_of(&secret(&[("authorization", "Bearer hunter2")]), "s").unwrap();
-        assert_eq!(redact("no: Bearer hunter2, hunter2!".into(), &extra), "no: ***, ***!");
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now: Timestamp = "1994-11-06T08:49:00Z".parse().unwrap();
-        for (value, seconds) in [
-            ("120", Some(120)),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(37)),
-            ("Sun, 06 Nov 1994 08:48:37 GMT", None),
-            ("soon", None),
-        ] {
-            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static(value))]);
-            assert_eq!(retry_after(&headers, now), seconds.map(Duration::from_secs), "{value}");
-        }
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `roadstead-backup.json` | format version, program version, time; the first entry |
 //! | `log/...` | the event log, closed |
+//! | `deliveries/...` | the delivery log of registry webhooks, closed |
 //! | `store.db` | the store |
 //! | `pki/...` | certificate authority, and the key that signs tokens of service accounts |
 //! | `secrets.key` | the key of Secrets, if it lives in the data directory |
@@ -22,6 +23,7 @@ use roadstead_apiserver::{
     files::{private_dir, sync_parent},
 };
 use roadstead_hub::log::{self, LocalLog};
+use roadstead_notify::log::{self as notify, DeliveryLog};
 use serde::{Deserialize, Serialize};
 
 /// Version of the archive's layout.
@@ -48,7 +50,9 @@ pub struct Source {
     pub handle: apiserver::Handle,
     /// The event log.
     pub log: Arc<LocalLog>,
-    /// Where both are kept.
+    /// The delivery log.
+    pub deliveries: Arc<DeliveryLog>,
+    /// Where all are kept.
     pub data_dir: PathBuf,
 }
 
@@ -66,7 +70,10 @@ impl Source {
             .prefix(".backup-")
             .tempdir_in(&self.data_dir)
             .context("can't make room for the copies")?;
-        // The log first: an endpoint that is younger than its copy just has no events in it, but an event whose endpoint is not
+        // The delivery log first: its position in the event log must not lie beyond that one's copy. What it has not taken up yet is
+        // then told after a restore, and what it has is not told twice.
+        self.deliveries.backup_to(&staging.path().join("deliveries")).await.context("the delivery log")?;
+        // Then the event log: an endpoint that is younger than its copy just has no events in it, but an event whose endpoint is not
         // in the store's copy would be taken for a deleted endpoint's.
         self.log.backup_to(&staging.path().join("log")).await.context("the event log")?;
         let this = self.clone();
@@ -97,6 +104,7 @@ impl Source {
             header.set_cksum();
             archive.append_data(&mut header, MANIFEST, text.as_slice())?;
             archive.append_dir_all("log", staging.join("log"))?;
+            archive.append_dir_all("deliveries", staging.join("deliveries"))?;
             archive.append_path_with_name(staging.join("store.db"), "store.db")?;
             for name in files {
                 archive.append_path_with_name(self.data_dir.join(name), name)?;
@@ -143,6 +151,10 @@ pub fn restore(archive: &Path, data_dir: &Path, key_file: Option<&Path>) -> Resu
     }
     apiserver::restore(&unpacked.join("store.db"), &fresh, key_file).context("the store")?;
     log::restore(&unpacked.join("log"), &fresh.join("log")).context("the event log")?;
+    // Backups of releases before registry webhooks have none.
+    if unpacked.join("deliveries").is_dir() {
+        notify::restore(&unpacked.join("deliveries"), &fresh.join("deliveries")).context("the delivery log")?;
+    }
     // An empty directory may stand there; it gives way.
     let _ = fs::remove_dir(data_dir);
     fs::rename(&fresh, data_dir).with_context(|| format!("can't make {}", data_dir.display()))?;
@@ -173,7 +185,8 @@ fn unpack(archive: &Path, to: &Path) -> Result<Manifest> {
             manifest = Some(read);
             continue;
         };
-        let in_log = path.parent() == Some(Path::new("log")) && entry.header().entry_type().is_file();
+        let is_log = ["log", "deliveries"].iter().any(|log| path.parent() == Some(Path::new(log)));
+        let in_log = is_log && entry.header().entry_type().is_file();
         let is_file = FILES.iter().chain(&["store.db"]).any(|name| path == Path::new(name));
         if entry.header().entry_type().is_dir() {
             continue;

@@ -88,6 +88,31 @@ impl Patience {
             .into()),
         }
     }
+
+    /// Asks until `look` finds something and gives it; `None` if the user does not want to wait.
+    pub async fn poll<T>(self, what: &str, look: impl AsyncFn() -> Result<Option<T>>) -> Result<Option<T>> {
+        if !self.wait {
+            return Ok(None);
+        }
+        eprintln!("waiting until {what} ...");
+        let asking = async {
+            loop {
+                match look().await? {
+                    Some(found) => return Ok(Some(found)),
+                    None => tokio::time::sleep(Duration::from_millis(100)).await,
+                }
+            }
+        };
+        match tokio::time::timeout(self.timeout, asking).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::Timeout {
+                what: format!("it was not so that {what}"),
+                after: self.timeout,
+                hint: "It may still come; look again".into(),
+            }
+            .into()),
+        }
+    }
 }
 
 /// Reads an object, changes it and writes it back; begins anew when somebody else was faster, a few times.

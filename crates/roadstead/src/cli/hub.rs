@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::roles;
 use crate::{
-    platform::{self, DataDir, admin, certificate},
+    platform::{self, DataDir, Webhooks, admin, certificate},
     telemetry::{self, LogFormat},
 };
 
@@ -36,7 +36,7 @@ pub struct Args {
     /// Proxy whose X-Forwarded-For counts and that may pass tokens over plain HTTP; repeatable.
     #[arg(long = "trusted-proxy", value_name = "CIDR")]
     trusted_proxies: Vec<Cidr>,
-    /// Private addresses that registry checks may reach; repeatable.
+    /// Private addresses that registry webhooks and registry checks may reach; repeatable.
     #[arg(long = "allow-target", value_name = "CIDR")]
     allow_targets: Vec<Cidr>,
     /// Certificate of the public listener, PEM; read again when it changes. Without it only a trusted proxy can be served.
@@ -150,12 +150,16 @@ async fn serve(args: Args) -> Result<()> {
         ca_pem,
         public_url: args.public_url,
         trusted_proxies: args.trusted_proxies,
-        allow_targets: args.allow_targets,
+        allow_targets: args.allow_targets.clone(),
         namespaces: args.watched.namespaces(),
         aggregate: args.aggregate.open(&data_dir, &system_namespace, &stop).await?,
         system_namespace,
     };
-    let hub = Hub::start(client, log.clone(), options, &mut metrics).context("the hub")?;
+    let hub = Hub::start(client.clone(), log.clone(), options, &mut metrics).context("the hub")?;
+    let deliveries = platform::open_deliveries(&data_dir, &mut metrics).await?;
+    let notify_options =
+        roadstead_notify::Options { namespaces: args.watched.namespaces(), allow_targets: args.allow_targets };
+    let webhooks = Webhooks::start(client, log.clone(), deliveries, notify_options, &mut metrics).await?;
     eprintln!("the hub listens on {}", hub.address());
     let ready = hub.readiness();
     let probes = admin::Probes::ready(move || ready.check());
@@ -164,6 +168,7 @@ async fn serve(args: Args) -> Result<()> {
         hub.readiness().hold(true);
         tokio::time::sleep(drain_delay).await;
         hub.stop().await;
+        webhooks.stop().await;
         stop.cancel();
         log.close().await;
     })

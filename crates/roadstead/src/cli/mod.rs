@@ -16,6 +16,7 @@ mod election;
 mod failure;
 mod hook;
 mod hub;
+mod notify;
 mod operator;
 mod output;
 mod roles;
@@ -57,6 +58,8 @@ enum Verb {
     Subscriber(subscriber::Args),
     /// What an agent does with events, and what it gave up on.
     Trigger(trigger::Args),
+    /// Who is told when an image changes, and what was told.
+    Notify(notify::Args),
     /// Copy everything that a running platform keeps into one file.
     Backup(backup::BackupArgs),
     /// Make a data directory from a backup.
@@ -79,6 +82,7 @@ impl Verb {
             Verb::Hook(args) => Some(&mut args.connection),
             Verb::Subscriber(args) => Some(&mut args.connection),
             Verb::Trigger(args) => Some(&mut args.connection),
+            Verb::Notify(args) => Some(&mut args.connection),
             Verb::Config(args) => Some(&mut args.connection),
             Verb::Version(args) => Some(&mut args.connection),
             Verb::Up(_)
@@ -124,6 +128,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Hook(args) => client(hook::run(args)),
         Verb::Subscriber(args) => client(subscriber::run(args)),
         Verb::Trigger(args) => client(trigger::run(args)),
+        Verb::Notify(args) => client(notify::run(args)),
         Verb::Crds(args) => crds::run(&args),
         Verb::Config(args) => config::run(args),
         Verb::Completion(args) => completion::run(&args),

@@ -40,7 +40,7 @@ pub struct Args {
     /// Proxy whose X-Forwarded-For counts and that may pass tokens over plain HTTP; repeatable.
     #[arg(long = "trusted-proxy", value_name = "CIDR")]
     trusted_proxies: Vec<Cidr>,
-    /// Private addresses that registry checks may reach; repeatable [default: none; loopback while bound to loopback].
+    /// Private addresses that registry webhooks and registry checks may reach; repeatable [default: none; loopback while bound to loopback].
     #[arg(long = "allow-target", value_name = "CIDR")]
     allow_targets: Vec<Cidr>,
     /// Where triggers may forward to: [scheme://]host[:port], *.suffix or loopback; repeatable [default: loopback].

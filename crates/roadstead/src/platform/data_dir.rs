@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `store.db`, `secrets.key`, `pki/`, `audit.log` | the control plane: objects, the key of Secrets, the authority, who did what |
 //! | `log/` | the event log |
+//! | `deliveries/` | the delivery log of registry webhooks |
 //! | `kubeconfig` | the administrator's, mode 0600 |
 //! | `addresses.json` | where a running `up` listens |
 
@@ -52,6 +53,11 @@ impl DataDir {
     /// The event log's part.
     pub fn log(&self) -> PathBuf {
         self.0.join("log")
+    }
+
+    /// The delivery log's part.
+    pub fn deliveries(&self) -> PathBuf {
+        self.0.join("deliveries")
     }
 
     /// Where data goes if nothing is said: `$XDG_DATA_HOME/roadstead` or `~/.local/share/roadstead`.

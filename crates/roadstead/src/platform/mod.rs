@@ -2,7 +2,7 @@
 //! are made of.
 //!
 //! In: [`Options`]. Out: bound addresses, an admin kubeconfig, `addresses.json`. The order is the order of need: sockets, log,
-//! control plane (which serves the log's resource), hub, agent, listeners; readiness last.
+//! control plane (which serves the logs' resources), hub, registry webhooks, agent, listeners; readiness last.
 
 mod addresses;
 pub mod admin;
@@ -11,6 +11,8 @@ mod apps;
 pub mod certificate;
 mod control_plane;
 mod data_dir;
+mod image_source;
+mod webhooks;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -39,6 +41,7 @@ use crate::backup::{Backups, Source};
 pub use addresses::Addresses;
 pub use control_plane::ControlPlane;
 pub use data_dir::DataDir;
+pub use webhooks::{Webhooks, open_deliveries};
 
 /// What `roadstead up` is told.
 #[derive(Clone, Debug)]
@@ -59,7 +62,7 @@ pub struct Options {
     pub public_url: Option<String>,
     /// Proxies that are believed about where a request came from.
     pub trusted_proxies: Vec<Cidr>,
-    /// Private addresses that registry checks may reach.
+    /// Private addresses that deliveries and registry checks may reach.
     pub allow_targets: Vec<Cidr>,
     /// Certificate and key of the public listener, PEM; default: from the data directory's own authority.
     pub tls: Option<(PathBuf, PathBuf)>,
@@ -102,6 +105,7 @@ pub struct Platform {
     plane: ControlPlane,
     log: Arc<LocalLog>,
     hub: Hub,
+    webhooks: Webhooks,
     agent: roadstead_agent::Handle,
     stop: CancellationToken,
 }
@@ -120,11 +124,17 @@ impl Platform {
 
         let log = open_log(&data_dir, options.log_quota, &mut metrics).await?;
         let events = Arc::new(EventsResource::new(log.clone()));
+        let deliveries = open_deliveries(&data_dir, &mut metrics).await?;
         let plane = ControlPlane::open(&data_dir, options.key_file.clone(), vec![events], &mut metrics).await?;
 
         // Only now is it sure that no other process works here.
         Addresses::remove(data_dir.path());
-        let source = Source { handle: plane.handle(), log: log.clone(), data_dir: data_dir.path().to_path_buf() };
+        let source = Source {
+            handle: plane.handle(),
+            log: log.clone(),
+            deliveries: deliveries.clone(),
+            data_dir: data_dir.path().to_path_buf(),
+        };
         plane.plug(Arc::new(Backups::new(source)));
 
         let public_url = options.public_url.clone().unwrap_or_else(|| format!("https://{}", addresses.hub));
@@ -136,13 +146,14 @@ impl Platform {
                 (certificate::from_ca(ca, addresses.hub, &public_url, stop.clone())?, pem)
             }
         };
+        let targets = allowed_targets(&options, addresses.hub);
         let hub_options = roadstead_hub::Options {
             listener: listeners.hub,
             transport: Transport::Both(tls.clone()),
             ca_pem,
             public_url,
             trusted_proxies: options.trusted_proxies.clone(),
-            allow_targets: allowed_targets(&options, addresses.hub),
+            allow_targets: targets.clone(),
             namespaces: Namespaces::default(),
             system_namespace: SYSTEM_NAMESPACE.into(),
             aggregate: None,
@@ -150,6 +161,8 @@ impl Platform {
         let hub = Hub::start(plane.client(), log.clone(), hub_options, &mut metrics).context("the hub")?;
         hub.readiness().hold(true);
         hub.complete(HUB_PATIENCE).await?;
+        let notify_options = roadstead_notify::Options { namespaces: Namespaces::default(), allow_targets: targets };
+        let webhooks = Webhooks::start(plane.client(), log.clone(), deliveries, notify_options, &mut metrics).await?;
         let agent_options = roadstead_agent::Options {
             hubs: [("main".to_string(), HubAccess::Client { client: plane.client(), identity: None })].into(),
             allow_forward: options.allow_forward,
@@ -164,7 +177,7 @@ impl Platform {
         apps::serve(listeners.http, listeners.https, tls, &stop);
         hub.readiness().hold(false);
         addresses.write(data_dir.path())?;
-        Ok(Self { addresses, plane, log, hub, agent, stop })
+        Ok(Self { addresses, plane, log, hub, webhooks, agent, stop })
     }
 
     /// Addresses in use.
@@ -188,6 +201,8 @@ impl Platform {
         Addresses::remove(self.plane.data_dir());
         self.agent.shutdown().await;
         self.hub.stop().await;
+        // After the hub: nothing is accepted any more that would have to be told.
+        self.webhooks.stop().await;
         self.stop.cancel();
         self.plane.stop().await;
         self.log.close().await;

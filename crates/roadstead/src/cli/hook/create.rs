@@ -69,7 +69,7 @@ pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
         return output.one(&endpoint, &(), &COLUMNS);
     }
     if let Some(value) = &new {
-        secret::keep(plane, &endpoint, &made.name, value, args.change).await?;
+        secret::keep(plane, &endpoint, &made, value, args.change).await?;
         if let Some(file) = &args.secret_file {
             secret::write_file(file, value)?;
         }

@@ -6,7 +6,7 @@ mod events;
 mod list;
 mod provider;
 mod replay;
-mod secret;
+pub mod secret;
 mod show;
 
 use anyhow::Result;

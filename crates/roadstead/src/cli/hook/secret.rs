@@ -13,7 +13,6 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Resource};
 use ring::rand::{SecureRandom, SystemRandom};
-use roadstead_api::WebhookEndpoint;
 use roadstead_api::endpoint::{Provider, SecretKeyRef};
 
 use crate::cli::change::Change;
@@ -33,16 +32,22 @@ pub fn generate(provider: Provider) -> Result<String> {
     })
 }
 
-/// Keeps it in a Secret that is deleted with the endpoint.
-pub async fn keep(plane: &Plane, endpoint: &WebhookEndpoint, name: &str, value: &str, change: Change) -> Result<()> {
+/// Keeps it in a Secret that is deleted with its owner.
+pub async fn keep(
+    plane: &Plane,
+    owner: &impl Resource<DynamicType = ()>,
+    reference: &SecretKeyRef,
+    value: &str,
+    change: Change,
+) -> Result<()> {
     let mut secret = Secret {
         type_: Some("Opaque".into()),
-        data: Some(BTreeMap::from([(KEY.to_string(), ByteString(value.into()))])),
+        data: Some(BTreeMap::from([(reference.key.clone(), ByteString(value.into()))])),
         ..Secret::default()
     };
-    secret.metadata.name = Some(name.into());
+    secret.metadata.name = Some(reference.name.clone());
     secret.metadata.labels = Some(BTreeMap::from([("app.kubernetes.io/managed-by".into(), "roadstead".into())]));
-    secret.metadata.owner_references = endpoint.owner_ref(&()).map(|owner| vec![owner]);
+    secret.metadata.owner_references = owner.owner_ref(&()).map(|owner| vec![owner]);
     Api::namespaced(plane.client.clone(), &plane.namespace).create(&change.params(), &secret).await?;
     Ok(())
 }

@@ -1,0 +1,203 @@
+//! Brings one webhook in line with what is observed: its row in the log, its place in the table, its limits in the queue, and what
+//! its annotations ask for. Each step can be repeated; a crash between any two is mended by the next run.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Resource, ResourceExt};
+use roadstead_api::{RegistryWebhook, RegistryWebhookSpec, event::ImageChange};
+use roadstead_reconcile::{recorder::Severity, scope::Listing};
+
+use super::{
+    Controller, Error,
+    compile::{self, Around, Problem},
+    registry::{Endpoint, Entry, Key, secrets_of, status_of},
+    requests::{self, Request},
+};
+use crate::{
+    delivery::{Event, NewMessage},
+    log::LogError,
+    matching::Wants,
+    table::Webhook,
+};
+
+impl Controller {
+    /// Idempotent.
+    pub(super) async fn reconcile(&self, key: &Key) -> Result<(), Error> {
+        let object = self.registry.object(key);
+        let uid = object.as_ref().and_then(|object| object.uid()).unwrap_or_default();
+        let known = self.registry.entry(key);
+        if let Some(gone) = known.as_ref().filter(|entry| object.is_none() || entry.uid != uid) {
+            self.forget(&gone.uid).await?;
+            self.registry.put(key, None);
+        }
+        let Some(object) = object else { return Ok(()) };
+        let known = known.filter(|entry| entry.uid == uid);
+        let previous = self.table.get(&uid);
+
+        // What it is told of needs no Secret: published first, and with how it was sent to so far.
+        let wants = Wants::compile(&key.namespace, &object.spec);
+        let route = previous.as_ref().and_then(|webhook| webhook.route.clone());
+        let webhook = |wants: Option<Wants>, route: Option<_>| Webhook {
+            uid: uid.clone(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            wants,
+            limits: compile::limits(&object.spec, route.is_some()),
+            route,
+        };
+        self.log.register(&uid, &key.namespace, &key.name).await?;
+        self.table.put(&uid, Some(Arc::new(webhook(wants.clone().ok(), route.clone()))));
+        let generation = object.meta().generation.unwrap_or_default();
+        let observed = || status_of(&object).observed.unwrap_or_default();
+        let mut entry = known.unwrap_or_else(|| Entry { uid: uid.clone(), generation, ready: None, observed: observed() });
+        self.registry.put(key, Some(entry.clone()));
+
+        let secrets = self.secrets(&key.namespace, &object.spec).await?;
+        let previous = route;
+        let around = Around {
+            secrets: &secrets,
+            targets: &self.targets,
+            http: &self.http,
+            previous: previous.as_deref(),
+        };
+        let route = compile::route(&object.spec, &around);
+        let published = Arc::new(webhook(wants.clone().ok(), route.as_ref().ok().cloned()));
+        self.queue.configure(&uid, Some(published.limits));
+        self.table.put(&uid, Some(published));
+        entry.generation = generation;
+        entry.ready = self.judge(key, &object.spec, wants.map(drop), route.map(drop));
+        self.registry.put(key, Some(entry.clone()));
+        let requested = self.act(key, &object, &mut entry).await;
+        self.registry.put(key, Some(entry));
+        self.writer.touch();
+        requested
+    }
+
+    /// What the condition Ready says; `None` while that is not known.
+    fn judge(
+        &self,
+        key: &Key,
+        spec: &RegistryWebhookSpec,
+        wants: Result<(), String>,
+        route: Result<(), Problem>,
+    ) -> Option<Result<(), Problem>> {
+        let name = spec.source.endpoint.as_deref();
+        let endpoint = name.map_or(Endpoint::Missing, |name| self.registry.endpoint(&key.namespace, name));
+        let source = compile::source(spec, endpoint)?;
+        let suspended = || match spec.suspend {
+            true => Err(Problem::new("Suspended", "spec.suspend is true: what happens is queued and not sent")),
+            false => Ok(()),
+        };
+        let wants = wants.map_err(|message| Problem::new("InvalidFilter", message));
+        Some(wants.and(source).and(route).and_then(|()| suspended()))
+    }
+
+    /// Does what annotations ask for. What was done is in `entry` even if a later one fails.
+    async fn act(&self, key: &Key, object: &RegistryWebhook, entry: &mut Entry) -> Result<(), Error> {
+        let ready = entry.ready == Some(Ok(()));
+        for (request, done) in requests::plan(&key.name, object.annotations(), &entry.observed, ready) {
+            let result = match request {
+                Request::Test(id) => self.log.enqueue(vec![test(&entry.uid, id)]).await.map(drop),
+                Request::Redeliver(number) => self.log.redeliver(&entry.uid, number).await,
+                Request::Recover(since) => self.log.recover(&entry.uid, since).await.map(drop),
+                Request::Refuse(why) => {
+                    self.warn(object, "RequestRefused", &why).await;
+                    Ok(())
+                }
+            };
+            match result {
+                // Asking again would not help.
+                Err(error @ (LogError::Unknown(_) | LogError::Disabled)) => {
+                    self.warn(object, "RequestRefused", &error.to_string()).await;
+                }
+                other => other?,
+            }
+            entry.observed = done;
+        }
+        Ok(())
+    }
+
+    async fn warn(&self, object: &RegistryWebhook, reason: &str, message: &str) {
+        self.writer.recorder().record(&object.object_ref(&()), Severity::Warning, reason, message).await;
+    }
+
+    async fn forget(&self, uid: &str) -> Result<(), Error> {
+        self.table.put(uid, None);
+        self.queue.configure(uid, None);
+        Ok(self.log.forget(uid).await?)
+    }
+
+    /// Takes down which webhooks were deleted while nobody looked. A list that has none of those in the log is of another control
+    /// plane: then nothing is cancelled.
+    pub(super) async fn drop_orphans(&self, listing: &Listing<RegistryWebhook>) {
+        let listed: HashSet<String> = listing.objects.iter().filter_map(ResourceExt::uid).collect();
+        let mut kept = self.log.webhooks();
+        kept.retain(|stats| !stats.forgotten && listing.covers(&stats.namespace));
+        let gone: Vec<_> = kept.iter().filter(|stats| !listed.contains(&stats.uid)).collect();
+        if !gone.is_empty() && gone.len() == kept.len() {
+            tracing::warn!(
+                webhooks = gone.len(),
+                "none of the webhooks that the delivery log knows is on this control plane: nothing is cancelled; is it the right one?"
+            );
+            return;
+        }
+        for stats in gone {
+            tracing::info!(webhook = %format!("{}/{}", stats.namespace, stats.name), "cancelling the deliveries of a deleted webhook");
+            if let Err(error) = self.forget(&stats.uid).await {
+                tracing::warn!(%error, "failed to cancel the deliveries of a deleted webhook; the next list tries again");
+            }
+        }
+    }
+
+    /// Reads the Secrets that the spec names; a missing one is absent from the answer, as is one that can't be there.
+    async fn secrets(&self, namespace: &str, spec: &RegistryWebhookSpec) -> Result<HashMap<String, Secret>, Error> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let mut found = HashMap::new();
+        for name in secrets_of(spec).filter(|name| is_name(name)).collect::<HashSet<_>>() {
+            if let Some(secret) = api.get_opt(name).await? {
+                found.insert(name.to_string(), secret);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// A test: an image that nobody has.
+fn test(uid: &str, id: String) -> NewMessage {
+    let image = ImageChange {
+        registry: "registry.example.com".into(),
+        repository: "example/app".into(),
+        tag: "v1".into(),
+        digest: format!("sha256:{}", "0".repeat(64)),
+        action: "push".into(),
+        actor: String::new(),
+    };
+    let event =
+        Event { id, kind: "test".into(), image, at: Timestamp::now(), reconciled: false, origin: "roadstead".into() };
+    NewMessage { webhook: uid.into(), key: None, event: Arc::new(event) }
+}
+
+/// Whether an object can have this name. What can't goes into no request's path.
+fn is_name(name: &str) -> bool {
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= 253
+        && name.starts_with(edge)
+        && name.ends_with(edge)
+        && name.chars().all(|c| edge(c) || "-.".contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_a_name_is_asked_for_nowhere() {
+        assert!(["a", "shop-hook", "v1.2"].into_iter().all(is_name));
+        assert!(["", "a b", "A", "..", "../../a/secrets/b", "a/b", "a?b", "-a"].into_iter().all(|name| !is_name(name)));
+    }
+}

@@ -1,0 +1,118 @@
+//! The room as a whole: started in the order of need, stopped in the order of harm.
+//!
+//! In: a client, the source, the open delivery log. Out: tasks that run until [`Notify::stop`]. The control plane need not be there:
+//! everything that asks it tries again until it answers. Nothing is sent before the webhooks of its namespace are known.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::Client;
+use prometheus_client::registry::Registry as MetricsRegistry;
+use roadstead_outbound::guard;
+use roadstead_reconcile::{
+    Namespaces, Targets,
+    targets::Cidr,
+};
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    control::{Controller, Webhooks, Writer},
+    feed::{self, Feed, Known},
+    log::{DeliveryLog, LogError},
+    metrics::{self, Metrics},
+    queue::{self, Runner},
+    send::Sender,
+    source::Source,
+    table::Table,
+};
+
+/// How long requests that are under way may take to come back when everything stops. One that does not is repeated later, with the
+/// same id.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How it is to run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The namespaces whose webhooks are told.
+    pub namespaces: Namespaces,
+    /// Private addresses that may be reached.
+    pub allow_targets: Vec<Cidr>,
+}
+
+/// Why it did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NotifyError {
+    /// The delivery log.
+    #[error("{0}")]
+    Log(#[from] LogError),
+    /// The machine's certificates.
+    #[error("the client for deliveries: {0}")]
+    Client(#[from] guard::Error),
+}
+
+/// The running room.
+pub struct Notify {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    queue: Arc<queue::Handle>,
+}
+
+impl Notify {
+    /// Starts everything. Needs a runtime.
+    ///
+    /// # Errors
+    /// The first position cannot be written, or there are no certificates to trust.
+    pub async fn start(
+        client: Client,
+        source: Arc<dyn Source>,
+        log: Arc<DeliveryLog>,
+        options: Options,
+        numbers: &mut MetricsRegistry,
+    ) -> Result<Self, NotifyError> {
+        let Options { namespaces, allow_targets } = options;
+        let targets = Targets::new(allow_targets);
+        let http = guard::Client::new(guard::Options::new(targets.clone()))?;
+        feed::begin(&log, source.as_ref(), &namespaces).await?;
+
+        let (stop, tasks, table) = (CancellationToken::new(), TaskTracker::new(), Table::default());
+        let sender = Arc::new(Sender::new(table.clone()));
+        metrics::register_log(numbers, log.clone());
+        let metrics = Metrics::new(numbers);
+        let queue = Arc::new(Runner::start(log.clone(), sender, queue::Options::default(), metrics));
+        let (registry, writer) = (Webhooks::default(), Writer::new(&client));
+        tasks.spawn(writer.clone().run(client.clone(), registry.clone(), log.clone(), stop.clone()));
+        let (known, is_known) = watch::channel(Known::new());
+        let controller = Controller {
+            client,
+            namespaces: namespaces.clone(),
+            log: log.clone(),
+            table: table.clone(),
+            queue: queue.clone(),
+            registry,
+            writer,
+            targets,
+            http,
+            known,
+        };
+        tasks.spawn(controller.run(stop.clone()));
+        for part in feed::parts(&namespaces) {
+            let (log, source, table) = (log.clone(), source.clone(), table.clone());
+            let feed = Feed { log, source, table, part, known: is_known.clone() };
+            tasks.spawn(feed.run(stop.clone()));
+        }
+        tasks.close();
+        Ok(Self { stop, tasks, queue })
+    }
+
+    /// Takes up nothing more, waits for requests that are under way and records what came of them. The log is then the caller's to
+    /// close.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if tokio::time::timeout(PATIENCE, self.tasks.wait()).await.is_err() {
+            tracing::warn!("the tasks of registry webhooks did not end within {} s", PATIENCE.as_secs());
+        }
+        if let Ok(queue) = Arc::try_unwrap(self.queue).map_err(drop) {
+            queue.shutdown(PATIENCE).await;
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `roadstead notify deliveries`.
+
+use anyhow::Result;
+use kube::ResourceExt;
+use kube::api::ListParams;
+use roadstead_api::registry_webhook::{DeliveryAttempt, DeliveryState};
+
+use super::{Delivery, deliveries_api, delivery_kind, webhooks_api};
+use crate::cli::connect::Plane;
+use crate::cli::output::{Column, Format, Output, age};
+
+/// Arguments of `notify deliveries`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Name of the webhook.
+    name: String,
+    /// Only those in this state: Pending, Delivered, DeadLetter or Cancelled.
+    #[arg(long, value_parser = state)]
+    state: Option<DeliveryState>,
+    /// The newest, at most so many.
+    #[arg(long, default_value_t = 20, value_name = "COUNT")]
+    last: usize,
+}
+
+/// How a person sees a message.
+pub const COLUMNS: [Column<Delivery>; 7] = [
+    ("NAME", |delivery| delivery.name_any()),
+    ("TYPE", |delivery| delivery.spec.kind.clone()),
+    ("SUBJECT", subject),
+    ("STATE", |delivery| delivery.status.as_ref().map(|status| format!("{:?}", status.state)).unwrap_or_default()),
+    ("ATTEMPTS", |delivery| delivery.status.as_ref().map(|status| status.attempt.to_string()).unwrap_or_default()),
+    ("LAST", |delivery| last(delivery).map(answer).unwrap_or_default()),
+    ("AGE", |delivery| age(Some(&delivery.spec.accepted_at))),
+];
+
+/// Prints the newest messages, oldest first.
+pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
+    webhooks_api(plane).get(&args.name).await?;
+    let mut selector = format!("spec.webhook={}", args.name);
+    if let Some(state) = args.state {
+        selector.push_str(&format!(",status.state={state:?}"));
+    }
+    let (api, mut params) = (deliveries_api(plane), ListParams::default().fields(&selector).limit(500));
+    let mut found = std::collections::VecDeque::new();
+    loop {
+        let page = api.list(&params).await?;
+        found.extend(page.items);
+        found.drain(..found.len().saturating_sub(args.last));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => break,
+        }
+    }
+    if found.is_empty() && output.format == Format::Table {
+        eprintln!("no deliveries");
+        return Ok(());
+    }
+    output.list(found.make_contiguous(), &delivery_kind(), &COLUMNS)
+}
+
+fn last(delivery: &Delivery) -> Option<&DeliveryAttempt> {
+    delivery.status.as_ref()?.attempts.last()
+}
+
+fn answer(attempt: &DeliveryAttempt) -> String {
+    match (&attempt.error, attempt.status) {
+        (Some(error), _) => error.clone(),
+        (None, Some(status)) => status.to_string(),
+        (None, None) => String::new(),
+    }
+}
+
+fn subject(delivery: &Delivery) -> String {
+    let Some(image) = &delivery.spec.image else { return String::new() };
+    match (image.tag.as_str(), image.digest.as_str()) {
+        ("", "") => image.repository.clone(),
+        ("", digest) => format!("{}@{digest}", image.repository),
+        (tag, _) => format!("{}:{tag}", image.repository),
+    }
+}
+
+fn state(text: &str) -> Result<DeliveryState, String> {
+    serde_json::from_value(text.into()).map_err(|_| "expected Pending, Delivered, DeadLetter or Cancelled".into())
+}

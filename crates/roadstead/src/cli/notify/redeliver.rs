@@ -1,0 +1,66 @@
+//! `roadstead notify redeliver`.
+
+use anyhow::Result;
+use jiff::Timestamp;
+use roadstead_api::RegistryWebhookStatus;
+use roadstead_api::names::{ANNOTATION_REDELIVER, event_name, parse_event_name};
+
+use super::{ask, deliveries_api};
+use crate::cli::change::Patience;
+use crate::cli::connect::Plane;
+use crate::cli::failure::Failure;
+use crate::cli::output::Output;
+
+/// Arguments of `notify redeliver`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Name of the webhook.
+    name: String,
+    /// Which messages: names as `deliveries` shows them, or the numbers at their end.
+    #[arg(required = true, value_name = "DELIVERY")]
+    deliveries: Vec<String>,
+    #[command(flatten)]
+    patience: Patience,
+}
+
+/// Asks for one after the other; each keeps the id that it had.
+pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
+    let names: Vec<String> = args.deliveries.iter().map(|text| full_name(&args.name, text)).collect::<Result<_>>()?;
+    for name in &names {
+        // Asked for by name before anything is done, so that a slip changes nothing.
+        deliveries_api(plane).get(name).await?;
+    }
+    for name in &names {
+        let value = format!("{name}/{}", Timestamp::now());
+        ask(plane, &args.name, ANNOTATION_REDELIVER, &value, args.patience, redelivered).await?;
+        eprintln!("{name} is sent again");
+    }
+    output.value(&names, &names.iter().map(|name| format!("{name}\n")).collect::<String>())
+}
+
+fn redelivered(status: &RegistryWebhookStatus) -> Option<&String> {
+    status.observed.as_ref()?.redeliver.as_ref()
+}
+
+fn full_name(webhook: &str, text: &str) -> Result<String> {
+    if let Ok(number) = text.parse() {
+        return Ok(event_name(webhook, number));
+    }
+    match parse_event_name(text) {
+        Some((of, _)) if of == webhook => Ok(text.into()),
+        _ => Err(Failure::NotFound(format!("webhook {webhook} has no delivery {text:?}")).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_taken() {
+        assert_eq!(full_name("shop", "7").unwrap(), "shop-00000000000000000007");
+        assert_eq!(full_name("shop", "shop-00000000000000000007").unwrap(), "shop-00000000000000000007");
+        assert!(full_name("shop", "other-00000000000000000007").is_err());
+        assert!(full_name("shop", "x").is_err());
+    }
+}

@@ -1,0 +1,68 @@
+//! `roadstead notify test`, and how a test of any kind is waited for.
+
+use anyhow::Result;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::ListParams;
+use roadstead_api::RegistryWebhookStatus;
+use roadstead_api::names::ANNOTATION_TEST_DELIVERY;
+use roadstead_api::registry_webhook::DeliveryState;
+
+use super::{Delivery, ask, deliveries, deliveries_api, delivery_kind};
+use crate::cli::change::Patience;
+use crate::cli::connect::Plane;
+use crate::cli::failure::Failure;
+use crate::cli::output::Output;
+
+/// Arguments of `notify test`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Name of the webhook.
+    name: String,
+    #[command(flatten)]
+    patience: Patience,
+}
+
+/// Sends a test and prints what became of it.
+pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
+    let value = Timestamp::now().to_string();
+    if ask(plane, &args.name, ANNOTATION_TEST_DELIVERY, &value, args.patience, tested).await?.is_none() {
+        eprintln!("a test of webhook {} was asked for", args.name);
+        return Ok(());
+    }
+    match report(plane, &args.name, &value, args.patience).await? {
+        Some(delivery) => output.one(&delivery, &delivery_kind(), &deliveries::COLUMNS),
+        None => Ok(()),
+    }
+}
+
+fn tested(status: &RegistryWebhookStatus) -> Option<&String> {
+    status.observed.as_ref()?.test.as_ref()
+}
+
+/// Waits for the first attempt of the test that was asked for with `value`, and says what came of it.
+///
+/// # Errors
+/// The receiver did not take it, or there was no attempt in time.
+pub async fn report(plane: &Plane, name: &str, value: &str, patience: Patience) -> Result<Option<Delivery>> {
+    let (api, event) = (deliveries_api(plane), format!("test/{value}"));
+    let selector = ListParams::default().fields(&format!("spec.webhook={name},spec.event={event}"));
+    let tried = async || {
+        let found = api.list(&selector).await?.items;
+        Ok(found.into_iter().find(|delivery| delivery.status.as_ref().is_some_and(|status| status.attempt > 0)))
+    };
+    let Some(delivery) = patience.poll(&format!("the test message to {name} is answered"), tried).await? else {
+        return Ok(None);
+    };
+    let status = delivery.status.clone().unwrap_or_default();
+    let last = status.attempts.last();
+    if status.state == DeliveryState::Delivered {
+        let took = last.map(|last| last.duration_ms).unwrap_or_default();
+        let code = last.and_then(|last| last.status).unwrap_or_default();
+        eprintln!("the test message was answered {code} after {took} ms");
+        return Ok(Some(delivery));
+    }
+    let why = last.and_then(|last| last.error.clone()).unwrap_or_else(|| "no reason given".into());
+    let name = delivery.name_any();
+    Err(Failure::Stuck(format!("the test message was not taken: {why}. It is tried again; see kubectl get webhookdelivery {name} -o yaml")).into())
+}
