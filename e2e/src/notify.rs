@@ -44,10 +44,8 @@ impl Registered {
         let client = up.client().await?;
         let spec = WebhookEndpointSpec { provider: Provider::Distribution, ..Default::default() };
         let hook = Hook::create(up, &format!("{name}-source"), TOKEN, spec).await?;
-        let mut secret = Secret {
-            data: Some(BTreeMap::from([("secret".into(), ByteString(SIGNING.into()))])),
-            ..Secret::default()
-        };
+        let mut secret =
+            Secret { data: Some(BTreeMap::from([("secret".into(), ByteString(SIGNING.into()))])), ..Secret::default() };
         secret.metadata.name = Some(format!("{name}-key"));
         Api::<Secret>::default_namespaced(client.clone()).create(&PostParams::default(), &secret).await?;
         let mut spec = serde_json::to_value(RegistryWebhookSpec {

@@ -146,7 +146,15 @@ fn python_packages(directory: &Path) -> Result<()> {
         return Ok(());
     }
     let mut pip = Command::new("pip");
-    pip.args(["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes", "--upgrade", "--target"]);
+    pip.args([
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--require-hashes",
+        "--upgrade",
+        "--target",
+    ]);
     run(pip.arg(&target).arg("-r").arg(&list))?;
     std::fs::write(stamp, wanted)?;
     Ok(())

@@ -57,8 +57,7 @@ impl Wants {
         tellable(change)
             && (self.events.is_empty() || self.events.iter().any(|event| event == kind))
             && (self.repositories.is_empty() || self.repositories.iter().any(|glob| glob.matches(&image.repository)))
-            && (self.tags.is_empty()
-                || !image.tag.is_empty() && self.tags.iter().any(|glob| glob.matches(&image.tag)))
+            && (self.tags.is_empty() || !image.tag.is_empty() && self.tags.iter().any(|glob| glob.matches(&image.tag)))
     }
 
     fn key(&self, change: &Change) -> Option<String> {

@@ -8,10 +8,7 @@ use std::{sync::Arc, time::Duration};
 use kube::Client;
 use prometheus_client::registry::Registry as MetricsRegistry;
 use roadstead_outbound::guard;
-use roadstead_reconcile::{
-    Namespaces, Targets,
-    targets::Cidr,
-};
+use roadstead_reconcile::{Namespaces, Targets, targets::Cidr};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 

@@ -27,7 +27,9 @@ pub enum KeyError {
     #[error("every key in it has an end; one must not")]
     AllEnd,
     /// One of them cannot be read.
-    #[error("key {0} is neither whsec_ and the base64 of 24 to 64 bytes nor whsk_ and the base64 of an ed25519 private key")]
+    #[error(
+        "key {0} is neither whsec_ and the base64 of 24 to 64 bytes nor whsk_ and the base64 of an ed25519 private key"
+    )]
     Bad(usize),
 }
 

@@ -43,7 +43,13 @@ async fn an_attempt_says_what_the_receiver_did_and_is_made_again() -> Result<()>
     }
     let up = Platform::start().await?;
     for (name, answer, for_ever, status, said) in [
-        ("moved", &b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"[..], false, Some(302), "redirects are not followed"),
+        (
+            "moved",
+            &b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"[..],
+            false,
+            Some(302),
+            "redirects are not followed",
+        ),
         ("broken", b"HTTP/1.1 500 Oops\r\ncontent-length: 4\r\n\r\noops", false, Some(500), "answered 500"),
         ("resets", b"", false, None, "closed"),
         ("nonsense", b"220 mail.example.com ESMTP\r\n", false, None, "not HTTP"),
@@ -70,7 +76,8 @@ async fn an_absurd_retry_after_is_bounded() -> Result<()> {
         return Ok(());
     }
     let up = Platform::start().await?;
-    let url = answers(b"HTTP/1.1 429 Slow Down\r\nretry-after: 99999999999\r\ncontent-length: 0\r\n\r\n", false).await?;
+    let url =
+        answers(b"HTTP/1.1 429 Slow Down\r\nretry-after: 99999999999\r\ncontent-length: 0\r\n\r\n", false).await?;
     let webhook = Registered::ready(&up, "client", &url, json!({})).await?;
     let next: Timestamp = tried(&webhook).await?.status.unwrap_or_default().next_attempt.unwrap_or_default().parse()?;
     let wait = Duration::try_from(next.duration_since(Timestamp::now()))?;
@@ -98,7 +105,8 @@ async fn gone_disables_at_once_and_recover_sends_what_was_given_up() -> Result<(
     receiver.answer_always(204);
     up.cli(&["notify", "recover", "client", "--since", "1h"])?;
     let all = receiver.wait_for(4).await?;
-    let tags: Vec<_> = all[2..].iter().map(|request| Ok(verified(request)?["data"]["tag"].clone())).collect::<Result<_>>()?;
+    let tags: Vec<_> =
+        all[2..].iter().map(|request| Ok(verified(request)?["data"]["tag"].clone())).collect::<Result<_>>()?;
     ensure!(tags == ["v1", "v2"], "{tags:?}");
     ensure!(all[2].header("webhook-id") == all[1].header("webhook-id"), "the same message has the same id");
     eventually("it is active", async || {
@@ -157,7 +165,8 @@ async fn what_cannot_work_is_refused_with_its_reason() -> Result<()> {
         ensure!(webhook.condition("Ready", "False").await? == reason, "{name}");
         ensure!(webhook.deliveries().await?.is_empty(), "{name}: nothing is sent");
     }
-    let refused = Registered::new(&up, "brackets", "http://127.0.0.1:1/", json!({"repositories": ["team-[ab]/*"]})).await;
+    let refused =
+        Registered::new(&up, "brackets", "http://127.0.0.1:1/", json!({"repositories": ["team-[ab]/*"]})).await;
     ensure!(refused.is_err(), "the schema refuses what is no glob");
     Ok(())
 }

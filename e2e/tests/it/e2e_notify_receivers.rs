@@ -71,7 +71,8 @@ async fn receivers_in_three_languages_verify_and_act() -> Result<()> {
         })
         .await?;
         up.cli(&["notify", "redeliver", language, "2"])?;
-        eventually("the repetition is answered", async || Ok((webhook.status().await?.delivered >= 2).then_some(()))).await?;
+        eventually("the repetition is answered", async || Ok((webhook.status().await?.delivered >= 2).then_some(())))
+            .await?;
         let digest = format!("sha256:{}", "0".repeat(64));
         let expected = format!("registry.example.com/team-a/shop@{digest}\n");
         ensure!(std::fs::read_to_string(&acted)? == expected, "{language} acts once for each message");

@@ -75,8 +75,7 @@ pub(super) fn route(spec: &RegistryWebhookSpec, around: &Around<'_>) -> Result<A
         (Some(ca), Some(previous)) if previous.ca.as_ref() == Some(ca) => previous.client.clone(),
         (Some(ca), _) => {
             let options = guard::Options { ca: Some(ca), ..guard::Options::new(around.targets.clone()) };
-            guard::Client::new(options)
-                .map_err(|error| Problem::new("InvalidCA", format!("spec.caRef: {error}")))?
+            guard::Client::new(options).map_err(|error| Problem::new("InvalidCA", format!("spec.caRef: {error}")))?
         }
     };
     Ok(Arc::new(Route { url, signer, headers, timeout, format: spec.format, ca, client }))
@@ -150,7 +149,12 @@ mod tests {
         let secret = |data: serde_json::Value| serde_json::from_value(json!({"data": data})).unwrap();
         // whsec_ and 24 zeros; no key; a header; one of ours; no certificate.
         HashMap::from([
-            ("client".into(), secret(json!({"secret": "d2hzZWNfQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=", "bad": "aHVudGVyMg=="}))),
+            (
+                "client".into(),
+                secret(
+                    json!({"secret": "d2hzZWNfQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=", "bad": "aHVudGVyMg=="}),
+                ),
+            ),
             ("headers".into(), secret(json!({"authorization": "QmVhcmVyIHg="}))),
             ("ours".into(), secret(json!({"webhook-id": "eA=="}))),
             ("ca".into(), secret(json!({"ca.crt": "eA=="}))),

@@ -158,8 +158,7 @@ impl Registry {
     /// answer that shows more than a new status is left to the watch.
     pub(super) fn written(&self, key: &Key, object: RegistryWebhook) {
         self.write(|observed| {
-            let newer =
-                |known: &RegistryWebhook| version(known) < version(&object) && acts_alike(known, &object);
+            let newer = |known: &RegistryWebhook| version(known) < version(&object) && acts_alike(known, &object);
             if observed.objects.get(key).is_some_and(|known| newer(known)) {
                 observed.objects.insert(key.clone(), Arc::new(object));
             }

@@ -74,9 +74,9 @@ fn redeliver(name: &str, value: &str) -> Request {
 fn recover(value: &str) -> Request {
     match value.split('/').next().unwrap_or_default().parse() {
         Ok(since) => Request::Recover(since),
-        Err(_) => Request::Refuse(format!(
-            "annotation {ANNOTATION_RECOVER} must begin with a time as 2026-11-20T09:00:00Z"
-        )),
+        Err(_) => {
+            Request::Refuse(format!("annotation {ANNOTATION_RECOVER} must begin with a time as 2026-11-20T09:00:00Z"))
+        }
     }
 }
 
@@ -108,10 +108,8 @@ mod tests {
     #[test]
     fn each_value_is_acted_on_once() {
         let done = ObservedRequests { test: Some(String::new()), ..ObservedRequests::default() };
-        let asked = [
-            (ANNOTATION_REDELIVER, "shop-00000000000000000007/a"),
-            (ANNOTATION_RECOVER, "2026-11-20T09:00:00Z/b"),
-        ];
+        let asked =
+            [(ANNOTATION_REDELIVER, "shop-00000000000000000007/a"), (ANNOTATION_RECOVER, "2026-11-20T09:00:00Z/b")];
         let planned = plan("shop", &annotations(&asked), &done, false);
         let what: Vec<_> = planned.iter().map(|(request, _)| request.clone()).collect();
         assert_eq!(what, [Request::Recover("2026-11-20T09:00:00Z".parse().unwrap()), Request::Redeliver(7)]);

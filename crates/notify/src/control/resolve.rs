@@ -54,17 +54,14 @@ impl Controller {
         self.table.put(&uid, Some(Arc::new(webhook(wants.clone().ok(), route.clone()))));
         let generation = object.meta().generation.unwrap_or_default();
         let observed = || status_of(&object).observed.unwrap_or_default();
-        let mut entry = known.unwrap_or_else(|| Entry { uid: uid.clone(), generation, ready: None, observed: observed() });
+        let mut entry =
+            known.unwrap_or_else(|| Entry { uid: uid.clone(), generation, ready: None, observed: observed() });
         self.registry.put(key, Some(entry.clone()));
 
         let secrets = self.secrets(&key.namespace, &object.spec).await?;
         let previous = route;
-        let around = Around {
-            secrets: &secrets,
-            targets: &self.targets,
-            http: &self.http,
-            previous: previous.as_deref(),
-        };
+        let around =
+            Around { secrets: &secrets, targets: &self.targets, http: &self.http, previous: previous.as_deref() };
         let route = compile::route(&object.spec, &around);
         let published = Arc::new(webhook(wants.clone().ok(), route.as_ref().ok().cloned()));
         self.queue.configure(&uid, Some(published.limits));

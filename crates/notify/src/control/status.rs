@@ -40,12 +40,7 @@ const CONCURRENCY: usize = 16;
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// The status that a webhook should have. `previous` keeps transition times. Pure.
-fn desired(
-    entry: &Entry,
-    stats: &Stats,
-    previous: &RegistryWebhookStatus,
-    now: Timestamp,
-) -> RegistryWebhookStatus {
+fn desired(entry: &Entry, stats: &Stats, previous: &RegistryWebhookStatus, now: Timestamp) -> RegistryWebhookStatus {
     let state = match (&stats.disabled, stats.failures) {
         (Some(_), _) => State::Disabled,
         (None, 0) => State::Active,
@@ -67,7 +62,9 @@ fn desired(
     match (state, &stats.last) {
         (State::Disabled, _) => set(Wanted::new("Delivering", false, "Disabled", why)),
         (State::Failing, _) => set(Wanted::new("Delivering", false, "Failing", why)),
-        (State::Active, Some(_)) => set(Wanted::new("Delivering", true, "Delivering", "the last attempt was answered 2xx")),
+        (State::Active, Some(_)) => {
+            set(Wanted::new("Delivering", true, "Delivering", "the last attempt was answered 2xx"))
+        }
         (State::Active, None) => {
             let message = "nothing has been sent yet";
             set(Wanted { kind: "Delivering", status: None, reason: "NothingSent", message })
@@ -112,7 +109,9 @@ fn news(before: &RegistryWebhookStatus, after: &RegistryWebhookStatus) -> Option
             "Disabled",
             format!("{why}; nothing is sent any more: mend the receiver, then run `roadstead notify recover`"),
         )),
-        State::Active => Some((Severity::Normal, "Recovered", "deliveries are answered 2xx or wait to be sent again".into())),
+        State::Active => {
+            Some((Severity::Normal, "Recovered", "deliveries are answered 2xx or wait to be sent again".into()))
+        }
     }
 }
 

@@ -91,7 +91,10 @@ fn all_formats_mark_what_a_comparison_found_and_repeat_themselves() {
             let mut message = message("push", image("push"));
             Arc::make_mut(&mut message.event).reconciled = reconciled;
             let body = render(format, &message);
-            assert!(String::from_utf8_lossy(&body.bytes).contains(&format!("\"reconciled\":{reconciled}")), "{format:?}");
+            assert!(
+                String::from_utf8_lossy(&body.bytes).contains(&format!("\"reconciled\":{reconciled}")),
+                "{format:?}"
+            );
             message.attempts = 3;
             assert_eq!(render(format, &message), body, "the same at each attempt");
         }

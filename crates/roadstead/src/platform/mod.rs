@@ -32,6 +32,7 @@ use roadstead_hub::{
     metrics::on_commit,
 };
 use roadstead_kubewire::server::Transport;
+use roadstead_notify::deliveries::DeliveriesResource;
 use roadstead_reconcile::{Namespaces, targets::Cidr};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -125,7 +126,8 @@ impl Platform {
         let log = open_log(&data_dir, options.log_quota, &mut metrics).await?;
         let events = Arc::new(EventsResource::new(log.clone()));
         let deliveries = open_deliveries(&data_dir, &mut metrics).await?;
-        let plane = ControlPlane::open(&data_dir, options.key_file.clone(), vec![events], &mut metrics).await?;
+        let told = Arc::new(DeliveriesResource::new(deliveries.clone()));
+        let plane = ControlPlane::open(&data_dir, options.key_file.clone(), vec![events, told], &mut metrics).await?;
 
         // Only now is it sure that no other process works here.
         Addresses::remove(data_dir.path());

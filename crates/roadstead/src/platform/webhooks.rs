@@ -18,7 +18,8 @@ use super::{DataDir, image_source::ImageSource};
 /// # Errors
 /// When its file can't be opened; the message says which and why.
 pub async fn open_deliveries(data_dir: &DataDir, metrics: &mut Registry) -> Result<Arc<DeliveryLog>> {
-    let options = log::Options { on_commit: Some(roadstead_notify::metrics::on_commit(metrics)), ..log::Options::default() };
+    let options =
+        log::Options { on_commit: Some(roadstead_notify::metrics::on_commit(metrics)), ..log::Options::default() };
     DeliveryLog::open(&data_dir.deliveries(), options).await.context("the delivery log")
 }
 

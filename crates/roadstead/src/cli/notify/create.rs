@@ -95,7 +95,10 @@ pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
         match &args.secret_file {
             Some(file) => secret::write_file(file, value)?,
             None if output.format == Format::Table => {
-                eprintln!("the secret, for the receiver to verify with; it is kept in Secret {} ({})", made.name, made.key);
+                eprintln!(
+                    "the secret, for the receiver to verify with; it is kept in Secret {} ({})",
+                    made.name, made.key
+                );
                 emit(&format!("{value}\n"))?;
             }
             None => eprintln!("the secret is in Secret {} ({})", made.name, made.key),

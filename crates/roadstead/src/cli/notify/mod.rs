@@ -18,7 +18,9 @@ use kube::core::{GroupVersionKind, Object};
 use kube::{Api, ResourceExt};
 use roadstead_api::RegistryWebhook;
 use roadstead_api::names::{LOG_GROUP, VERSION};
-use roadstead_api::registry_webhook::{LastDelivery, RegistryWebhookStatus, WebhookDeliverySpec, WebhookDeliveryStatus};
+use roadstead_api::registry_webhook::{
+    LastDelivery, RegistryWebhookStatus, WebhookDeliverySpec, WebhookDeliveryStatus,
+};
 use serde_json::json;
 
 use super::change::{Patience, Progress};
@@ -84,7 +86,10 @@ pub async fn run(args: Args) -> Result<()> {
 type Delivery = Object<WebhookDeliverySpec, WebhookDeliveryStatus>;
 
 fn delivery_kind() -> ApiResource {
-    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(LOG_GROUP, VERSION, "WebhookDelivery"), "webhookdeliveries")
+    ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk(LOG_GROUP, VERSION, "WebhookDelivery"),
+        "webhookdeliveries",
+    )
 }
 
 fn deliveries_api(plane: &Plane) -> Api<Delivery> {

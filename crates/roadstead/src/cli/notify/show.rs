@@ -59,10 +59,7 @@ fn describe(hook: &RegistryWebhook) -> Vec<(&'static str, String)> {
         ("Secret of", format!("Secret {}/{}", spec.secret_ref.name, spec.secret_ref.key)),
         ("State", format!("{}{pause}", state(hook))),
         ("Reason", status.reason.unwrap_or_default()),
-        (
-            "Messages",
-            format!("{} delivered, {} pending, {} given up", status.delivered, status.pending, status.failed),
-        ),
+        ("Messages", format!("{} delivered, {} pending, {} given up", status.delivered, status.pending, status.failed)),
     ];
     if let Some(last) = &status.last_delivery {
         lines.push(("Last", format!("{} {} ago: {}", last.name, age(Some(&last.at)), last.message)));

@@ -64,5 +64,8 @@ pub async fn report(plane: &Plane, name: &str, value: &str, patience: Patience) 
     }
     let why = last.and_then(|last| last.error.clone()).unwrap_or_else(|| "no reason given".into());
     let name = delivery.name_any();
-    Err(Failure::Stuck(format!("the test message was not taken: {why}. It is tried again; see kubectl get webhookdelivery {name} -o yaml")).into())
+    Err(Failure::Stuck(format!(
+        "the test message was not taken: {why}. It is tried again; see kubectl get webhookdelivery {name} -o yaml"
+    ))
+    .into())
 }
