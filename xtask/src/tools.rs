@@ -13,7 +13,7 @@ use crate::clients;
 use crate::step::{on_path, output, root, run, step};
 
 /// Programs and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("cc", "build-essential"),
     ("c++", "build-essential"),
     ("git", "git"),
@@ -25,6 +25,7 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("npm", "npm"),
     ("python3", "python3"),
     ("pip", "python3-pip"),
+    ("nginx", "nginx-light"),
 ];
 
 /// What the tests are told about their tools.

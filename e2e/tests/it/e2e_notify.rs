@@ -1,5 +1,7 @@
 //! Registry webhooks end to end: a real registry, real pushes, and a receiver that verifies with the official library.
 
+use roadstead_api::WebhookEndpointSpec;
+use roadstead_api::endpoint::Provider;
 use roadstead_e2e::notify::{Registered, SIGNING, TOKEN, told, verified};
 use roadstead_e2e::registry::Registry;
 use roadstead_e2e::{Ground, Hook, Platform, Receiver, Result, ensure, eventually, only_on};
@@ -160,5 +162,24 @@ async fn the_command_line_registers_tests_pauses_rotates_and_deletes() -> Result
     up.cli(&["notify", "delete", "client"])?;
     ensure!(up.cli(&["notify", "list", "-o", "name"])?.is_empty());
     drop(hook);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_reads_what_the_distribution_format_says() -> Result<()> {
+    let up = Platform::start().await?;
+    let spec = WebhookEndpointSpec { provider: Provider::Distribution, ..Default::default() };
+    let relay = Hook::create(&up, "relay", TOKEN, spec).await?;
+    let kubectl = up.kubectl()?;
+    kubectl.args(&["create", "secret", "generic", "relay", &format!("--from-literal=Authorization=Bearer {TOKEN}")])?;
+    let change = json!({"format": "distribution", "headersFrom": {"secretRef": {"name": "relay"}}});
+    let webhook = Registered::ready(&up, "client", &relay.url, change).await?;
+    webhook.push("a", "team-a/shop", "v1").await?;
+    let event = relay.wait_for(1).await?.remove(0);
+    let image = event.spec.image.unwrap_or_default();
+    ensure!(event.spec.verified && event.spec.kind == "push", "{:?}", event.spec.kind);
+    let said = (image.registry.as_str(), image.repository.as_str(), image.tag.as_str(), image.action.as_str());
+    ensure!(said == ("registry.example.com", "team-a/shop", "v1", "push"), "{image:?}");
+    ensure!(image.digest == format!("sha256:{}", "0".repeat(64)), "{image:?}");
     Ok(())
 }

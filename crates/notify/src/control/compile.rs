@@ -83,7 +83,9 @@ pub(super) fn route(spec: &RegistryWebhookSpec, around: &Around<'_>) -> Result<A
 
 /// Whether the source is one that tells of images.
 pub(super) fn source(spec: &RegistryWebhookSpec, endpoint: Endpoint) -> Option<Result<(), Problem>> {
-    let Some(name) = &spec.source.endpoint else { return Some(Ok(())) };
+    let Some(name) = &spec.source.endpoint else {
+        return Some(Err(Problem::new("PollingUnavailable", "this release asks no registries: name an endpoint")));
+    };
     match endpoint {
         Endpoint::Unknown => None,
         Endpoint::Missing => Some(Err(Problem::new(
@@ -203,6 +205,9 @@ mod tests {
         assert_eq!(reason(Endpoint::Of(Provider::Gitlab)), Some(Err("NotARegistry")));
         assert_eq!(reason(Endpoint::Of(Provider::Distribution)), Some(Ok(())));
         assert_eq!(reason(Endpoint::Of(Provider::Github)), Some(Ok(())));
+        let polled =
+            self::spec(json!({"source": {"endpoint": null, "poll": {"url": "https://r", "repositories": ["a"]}}}));
+        assert!(source(&polled, Endpoint::Missing).is_some_and(|result| result.is_err()));
     }
 
     #[test]
