@@ -43,8 +43,8 @@ pub struct Args {
     #[arg(long = "tag", value_name = "GLOB")]
     tags: Vec<String>,
     /// Form of the body: roadstead, cloudevents or distribution.
-    #[arg(long, default_value = "roadstead", value_parser = body_format)]
-    format: BodyFormat,
+    #[arg(long = "format", value_name = "FORM", default_value = "roadstead", value_parser = body_format)]
+    body: BodyFormat,
     /// What keeps its order: repository, source or none.
     #[arg(long, default_value = "repository", value_parser = order)]
     order_by: OrderBy,
@@ -149,7 +149,7 @@ fn spec(args: &Args, secret_ref: SecretKeyRef) -> RegistryWebhookSpec {
         secret_ref,
         events: args.events.clone(),
         tags: args.tags.clone(),
-        format: args.format,
+        format: args.body,
         headers_from: args.headers_from.clone().map(|name| HeadersFrom { secret_ref: SecretRef { name } }),
         ca_ref: args.ca_from.clone().map(|name| SecretRef { name }),
         timeout: args.attempt_timeout.clone(),
