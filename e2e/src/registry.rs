@@ -14,7 +14,7 @@ use crate::wait::eventually;
 /// A running registry without TLS and login.
 pub struct Registry {
     address: String,
-    _process: Process,
+    process: Process,
     scratch: TempDir,
 }
 
@@ -27,17 +27,25 @@ impl Registry {
     /// Starts at `address`, posting to `hook` with `Authorization: Bearer <token>`.
     pub async fn start(address: &str, hook: &str, token: &str) -> Result<Registry> {
         let scratch = tempfile::tempdir()?;
-        let config = scratch.path().join("config.yml");
-        std::fs::write(&config, configuration(address, hook, token, &scratch.path().join("storage")))?;
-        let mut command = Command::new("docker-registry");
-        let process =
-            Process::start("docker-registry", command.arg("serve").arg(&config), &scratch.path().join("registry.log"))?;
-        let registry = Registry { address: address.into(), _process: process, scratch };
-        eventually("the registry answers", async || {
-            Ok((get(&format!("http://{}/v2/", registry.address)).await?.status == 200).then_some(()))
-        })
-        .await?;
+        let configuration = configuration(address, hook, token, &scratch.path().join("storage"));
+        std::fs::write(scratch.path().join("config.yml"), configuration)?;
+        let registry = Registry { address: address.into(), process: serve(scratch.path())?, scratch };
+        registry.answers().await?;
         Ok(registry)
+    }
+
+    /// Kills it (SIGKILL), with all that it had yet to tell its hook, and starts it again over the same storage.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.process.kill()?;
+        self.process = serve(self.scratch.path())?;
+        self.answers().await
+    }
+
+    async fn answers(&self) -> Result<()> {
+        eventually("the registry answers", async || {
+            Ok((get(&format!("http://{}/v2/", self.address)).await?.status == 200).then_some(()))
+        })
+        .await
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -79,6 +87,12 @@ impl Registry {
     fn image(&self, repository: &str, tag: &str) -> String {
         format!("docker://{}/{repository}:{tag}", self.address)
     }
+}
+
+fn serve(scratch: &std::path::Path) -> Result<Process> {
+    let mut command = Command::new("docker-registry");
+    command.arg("serve").arg(scratch.join("config.yml"));
+    Process::start("docker-registry", &mut command, &scratch.join("registry.log"))
 }
 
 fn configuration(address: &str, hook: &str, token: &str, storage: &std::path::Path) -> String {

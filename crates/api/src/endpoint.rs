@@ -234,7 +234,7 @@ pub enum Encoding {
 }
 
 /// A registry's address and credentials.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Registry {
     /// Base URL, e.g. `https://registry.example.com`.
@@ -245,6 +245,15 @@ pub struct Registry {
     /// Secret with the CA certificate under `ca.crt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_ref: Option<SecretRef>,
+    /// How often the registry's tags are compared with what its events have told, to find what they have not; at least 30s, 0 for never.
+    /// It is done as well when the hub starts, when the registry has restarted, and when an event shows that one was missed. Default 10m.
+    #[serde(default = "default_reconcile_interval")]
+    #[schemars(regex(pattern = r"^(0|([0-9]+(\.[0-9]+)?(s|m|h))+)$"))]
+    pub reconcile_interval: String,
+}
+
+fn default_reconcile_interval() -> String {
+    "10m".into()
 }
 
 /// A token bucket.
@@ -307,6 +316,9 @@ pub struct WebhookEndpointStatus {
     /// When the provider last sent a ping, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_ping: Option<String>,
+    /// When the registry's tags were last compared with what its events have told: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_reconciled: Option<String>,
     /// What became of the deliveries.
     #[serde(default)]
     pub counters: Counters,

@@ -38,6 +38,9 @@ pub struct WebhookEventSpec {
     pub received_at: String,
     /// Whether a signature or token proved the sender, or, for a registry, the registry confirmed it.
     pub verified: bool,
+    /// Whether nobody told this: a comparison with the registry found it. What happened in between is not known then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reconciled: bool,
     /// What a git host told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<GitChange>,
@@ -174,6 +177,7 @@ impl WebhookEventSpec {
             "type": self.kind,
             "receivedAt": self.received_at,
             "verified": self.verified,
+            "reconciled": self.reconciled,
             "subject": self.subject(),
             "git": git,
             "image": image,

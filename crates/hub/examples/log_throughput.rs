@@ -55,6 +55,7 @@ fn draft(id: String) -> Draft {
         provider: Provider::Github,
         received_at: jiff::Timestamp::now(),
         verified: true,
+        reconciled: false,
         git: None,
         image: None,
         method: "POST".into(),

@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -17,7 +18,7 @@ use roadstead_api::endpoint::{Counters, EventSummary, Provider};
 use roadstead_outbound::registry::Registry;
 use roadstead_reconcile::filter::Filter;
 
-use crate::{limits::Bucket, log::Stream, tag_index::TagIndex, verify::Policy};
+use crate::{healing::Signals, limits::Bucket, log::Stream, tag_index::TagIndex, verify::Policy};
 
 /// Most summaries in `status.recent`.
 pub(crate) const RECENT: usize = 16;
@@ -43,8 +44,12 @@ pub struct Endpoint {
     pub max_body: u64,
     /// Limit for verified deliveries.
     pub bucket: Option<Bucket>,
-    /// Where to confirm a registry's events.
+    /// Where to confirm a registry's events, and to find what they have not told.
     pub registry: Option<Registry>,
+    /// How often to look there; None: never without a reason.
+    pub reconcile_every: Option<Duration>,
+    /// Of the spec that this was made from.
+    pub generation: i64,
     /// What deliveries change.
     pub live: Arc<Live>,
 }
@@ -71,6 +76,8 @@ pub struct Live {
     rejected: AtomicU64,
     tail: Mutex<Tail>,
     tags: Mutex<TagIndex>,
+    /// Between deliveries and the healer.
+    pub healing: Signals,
 }
 
 impl Default for Live {
@@ -113,6 +120,7 @@ impl Live {
             rejected: counters.rejected.into(),
             tail: Mutex::new(Tail { sequence, recent, ..Tail::default() }),
             tags: Mutex::new(tags),
+            healing: Signals::default(),
         }
     }
 

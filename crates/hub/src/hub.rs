@@ -10,6 +10,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use kube::Client;
 use prometheus_client::registry::Registry as MetricsRegistry;
 use roadstead_kubewire::server::{self, Transport};
+use roadstead_outbound::tags::TagStore;
 use roadstead_reconcile::{
     Namespaces,
     recorder::Recorder,
@@ -22,8 +23,9 @@ use crate::{
     aggregate,
     control::{endpoints, status::Writer, subscribers},
     endpoint::Endpoints,
-    gateway,
+    gateway, healing,
     ingest::Ingest,
+    journal::Journal,
     listener::PublicRoutes,
     log::Log,
     metrics::{self, Metrics, Unlisted},
@@ -49,6 +51,8 @@ pub struct Options {
     pub namespaces: Namespaces,
     /// Where the hub publishes its address; made if it is missing and the hub may.
     pub system_namespace: String,
+    /// What is known of registries' tags.
+    pub tags: TagStore,
     /// Serves the events to the cluster's own API server; `None`: not.
     pub aggregate: Option<aggregate::Options>,
 }
@@ -102,6 +106,7 @@ impl Hub {
         let endpoints = Endpoints::default();
         let writer = Writer::start(client.clone(), registry.clone(), stop.clone());
         let (changed, endpoints_changed) = tokio::sync::watch::channel(0);
+        let healing_changed = endpoints_changed.clone();
         let controller = endpoints::Controller {
             client: client.clone(),
             namespaces: namespaces.clone(),
@@ -131,7 +136,15 @@ impl Hub {
 
         metrics::register_log(numbers, log.clone());
         metrics::register_watches(numbers, known.clone());
-        let ingest = Ingest::new(endpoints, log.clone(), writer, Metrics::new(numbers));
+        let journal = Journal::new(log.clone(), writer, Metrics::new(numbers));
+        let healing = healing::Supervisor {
+            endpoints: registry.clone(),
+            changed: healing_changed,
+            journal: journal.clone(),
+            tags: options.tags,
+        };
+        tasks.spawn(healing.run(stop.clone()));
+        let ingest = Ingest::new(endpoints, journal);
         if let Some(aggregate::Options { listener, tls, .. }) = options.aggregate {
             aggregate::spawn(&tasks, client.clone(), log.clone(), listener, tls, stop.clone());
         }

@@ -16,21 +16,18 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
-use roadstead_api::{
-    WebhookEventSpec,
-    endpoint::{EventSummary, Provider},
-};
+use roadstead_api::endpoint::Provider;
 use roadstead_outbound::registry::Confirmation;
 use serde_json::json;
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
-    control::{endpoints::Key, status::Writer},
     endpoint::{Counted, Endpoint, Endpoints, Gate, Unknown},
     incoming::{Incoming, recorded_headers},
+    journal::{Journal, RecordError, key, micros},
     limits::Offenders,
-    log::{Draft, Log, LogError, Outcome},
-    metrics::{Metrics, Verdict},
+    log::{Draft, LogError, Outcome},
+    metrics::Verdict,
     providers::{self, Change, Reading},
     verify::Policy,
 };
@@ -44,8 +41,6 @@ const FIRST_ROOM: u64 = 64 << 10;
 const GROWTH: u64 = 256 << 10;
 /// How long a sender may be silent within a body.
 const SILENCE: Duration = Duration::from_secs(5);
-/// How long an append may take before the sender is told to come again.
-const APPEND_DEADLINE: Duration = Duration::from_secs(8);
 /// How long confirming at a registry may take: Distribution gives up on a receiver after a second.
 const CONFIRM_DEADLINE: Duration = Duration::from_millis(700);
 
@@ -57,11 +52,9 @@ pub struct Ingest {
 
 struct Inner {
     endpoints: Endpoints,
-    log: Arc<dyn Log>,
-    writer: Writer,
+    journal: Journal,
     offenders: Offenders,
     budget: Semaphore,
-    metrics: Metrics,
 }
 
 /// A refusal: status, what the sender is told, and when it may come again.
@@ -91,12 +84,12 @@ struct Receipt {
 }
 
 impl Ingest {
-    /// Takes deliveries for `endpoints` into `log`.
-    pub(crate) fn new(endpoints: Endpoints, log: Arc<dyn Log>, writer: Writer, metrics: Metrics) -> Self {
+    /// Takes deliveries for `endpoints`.
+    pub(crate) fn new(endpoints: Endpoints, journal: Journal) -> Self {
         // An address may get 20 signatures wrong at once and one every two seconds after that.
         let offenders = Offenders::new(0.5, 20.0);
         let budget = Semaphore::new(BODY_BUDGET_KIB as usize);
-        Self { inner: Arc::new(Inner { endpoints, log, writer, offenders, budget, metrics }) }
+        Self { inner: Arc::new(Inner { endpoints, journal, offenders, budget }) }
     }
 
     /// Answers a request to `/hooks/<hook_id>` from `source`.
@@ -125,7 +118,7 @@ impl Ingest {
             Err(refusal) => {
                 if let Ok(endpoint) = &endpoint {
                     endpoint.live.count(Counted::Rejected, 1);
-                    inner.writer.touch(&key(endpoint));
+                    inner.journal.touch(endpoint);
                     tracing::info!(
                         endpoint = %key(endpoint), %source, status = refusal.status.as_u16(), reason = refusal.message,
                         "delivery refused"
@@ -135,7 +128,7 @@ impl Ingest {
                 (answer(refusal.status, body, refusal.retry_after), refusal.verdict)
             }
         };
-        inner.metrics.delivery(provider, verdict, started.elapsed());
+        inner.journal.metrics().delivery(provider, verdict, started.elapsed());
         response
     }
 }
@@ -287,9 +280,13 @@ impl Inner {
         verified: bool,
         received_at: Timestamp,
     ) -> Result<Receipt, Refusal> {
-        let Reading { ping, changes, malformed } = providers::read(endpoint.provider, policy.settings(), incoming);
+        let Reading { ping, changes, instance, malformed } =
+            providers::read(endpoint.provider, policy.settings(), incoming);
         if let Some(problem) = &malformed {
             tracing::debug!(endpoint = %key(endpoint), problem, "recorded without normalised fields");
+        }
+        if let Some(instance) = instance.filter(|_| verified) {
+            endpoint.live.healing.instance(&instance);
         }
         if ping {
             endpoint.live.tail().last_ping = Some(micros(received_at));
@@ -300,29 +297,30 @@ impl Inner {
         for change in self.completed(endpoint, changes).await {
             let (change, confirmed) = self.confirm(endpoint, change, verified).await;
             let verified = verified || confirmed;
-            if !self.wanted(endpoint, &change, verified, received_at) {
-                filtered += 1;
-                continue;
-            }
-            drafts.push(Draft {
+            let draft = Draft {
                 dedupe: change.id.is_some(),
                 id: change.id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
                 kind: change.kind,
                 provider: endpoint.provider,
                 received_at,
                 verified,
+                reconciled: false,
                 git: change.git,
                 image: change.image,
                 method: incoming.method.to_string(),
                 headers: headers.clone(),
                 body: incoming.body.clone(),
-            });
+            };
+            match self.journal.wanted(endpoint, &draft) {
+                true => drafts.push(draft),
+                false => filtered += 1,
+            }
         }
         if filtered > 0 {
             endpoint.live.count(Counted::Filtered, filtered);
         }
         if drafts.is_empty() {
-            self.writer.touch(&key(endpoint));
+            self.journal.touch(endpoint);
             let text = if ping { "pong" } else { "filtered" };
             let verdict = if ping { Verdict::Ping } else { Verdict::Filtered };
             return Ok(Receipt { status: StatusCode::OK, text: json!({"result": text}).to_string(), verdict });
@@ -341,8 +339,10 @@ impl Inner {
                 && change.image.as_ref().is_some_and(|image| image.action == "delete")
             {
                 let first = format!("{id}/0");
-                if matches!(self.log.find(&endpoint.stream.namespace, &endpoint.stream.name, &first).await, Ok(Some(_)))
-                {
+                if matches!(
+                    self.journal.log().find(&endpoint.stream.namespace, &endpoint.stream.name, &first).await,
+                    Ok(Some(_))
+                ) {
                     change.id = Some(first);
                     return changes;
                 }
@@ -369,73 +369,33 @@ impl Inner {
         }
     }
 
-    /// Whether `events` and `filter` keep a change. A filter that errors keeps it.
-    fn wanted(&self, endpoint: &Endpoint, change: &Change, verified: bool, received_at: Timestamp) -> bool {
-        if !endpoint.events.is_empty() && !endpoint.events.contains(&change.kind) {
-            return false;
-        }
-        let Some(Ok(filter)) = &endpoint.filter else { return true };
-        let view = WebhookEventSpec {
-            endpoint: endpoint.stream.name.clone(),
-            id: change.id.clone().unwrap_or_default(),
-            provider: endpoint.provider.as_str().into(),
-            kind: change.kind.clone(),
-            received_at: micros(received_at),
-            verified,
-            git: change.git.clone(),
-            image: change.image.clone(),
-            ..WebhookEventSpec::default()
-        }
-        .filter_view();
-        let (keep, error) = match filter.matches(&view) {
-            Ok(keep) => (keep, None),
-            Err(error) => (true, Some(error.to_string())),
-        };
-        let mut tail = endpoint.live.tail();
-        if tail.filter_error != error {
-            tail.filter_error = error;
-            self.metrics.filter_error(endpoint.provider);
-        }
-        keep
-    }
-
-    async fn append(&self, endpoint: &Arc<Endpoint>, drafts: Vec<Draft>) -> Result<Receipt, Refusal> {
-        let summaries: Vec<EventSummary> = drafts.iter().map(|draft| summary(endpoint, draft)).collect();
-        let images: Vec<_> = drafts.iter().map(|draft| draft.image.clone()).collect();
+    async fn append(&self, endpoint: &Endpoint, drafts: Vec<Draft>) -> Result<Receipt, Refusal> {
         let unavailable = |verdict, message: &str, seconds| {
             Refusal::later(StatusCode::SERVICE_UNAVAILABLE, verdict, message.to_string(), seconds)
         };
-        let outcomes = match timeout(APPEND_DEADLINE, self.log.append(&endpoint.stream, drafts)).await {
-            Ok(Ok(outcomes)) => outcomes,
-            Ok(Err(LogError::Full(_))) => return Err(unavailable(Verdict::Full, "the hub's storage is full", 30)),
-            Ok(Err(LogError::Overloaded)) => return Err(unavailable(Verdict::Overloaded, "the hub is overloaded", 1)),
-            Ok(Err(error)) => {
+        let outcomes = match self.journal.append(endpoint, drafts).await {
+            Ok(outcomes) => outcomes,
+            Err(RecordError::Log(LogError::Full(_))) => {
+                return Err(unavailable(Verdict::Full, "the hub's storage is full", 30));
+            }
+            Err(RecordError::Log(LogError::Overloaded)) => {
+                return Err(unavailable(Verdict::Overloaded, "the hub is overloaded", 1));
+            }
+            Err(RecordError::Log(error)) => {
                 tracing::error!(endpoint = %key(endpoint), %error, "failed to record a delivery");
                 return Err(unavailable(Verdict::Failed, "the delivery could not be recorded", 5));
             }
-            Err(_) => return Err(unavailable(Verdict::Overloaded, "recording the delivery took too long", 5)),
+            Err(RecordError::Late) => {
+                return Err(unavailable(Verdict::Overloaded, "recording the delivery took too long", 5));
+            }
         };
-        let mut last = (0, false);
-        for ((mut summary, image), outcome) in summaries.into_iter().zip(images).zip(outcomes) {
+        let (mut sequence, mut new) = (0, false);
+        for outcome in outcomes {
             match outcome {
-                Outcome::Recorded { sequence, .. } => {
-                    tracing::debug!(endpoint = %key(endpoint), event = summary.id, sequence, "recorded");
-                    summary.sequence = sequence;
-                    last = (sequence, true);
-                    endpoint.live.count(Counted::Accepted, 1);
-                    endpoint.live.recorded(summary);
-                    if let Some(image) = &image {
-                        endpoint.live.tags().observe(image);
-                    }
-                }
-                Outcome::Duplicate { sequence } => {
-                    endpoint.live.count(Counted::Duplicate, 1);
-                    last = (last.0.max(sequence), last.1);
-                }
+                Outcome::Recorded { sequence: recorded, .. } => (sequence, new) = (recorded, true),
+                Outcome::Duplicate { sequence: known } => sequence = sequence.max(known),
             }
         }
-        self.writer.touch(&key(endpoint));
-        let (sequence, new) = last;
         let (text, verdict, status) = match new {
             true => ("recorded", Verdict::Accepted, StatusCode::ACCEPTED),
             false => ("duplicate", Verdict::Duplicate, StatusCode::OK),
@@ -453,27 +413,6 @@ where
         let message = format!("nothing of the body arrived for {} s", SILENCE.as_secs());
         Refusal::new(StatusCode::REQUEST_TIMEOUT, Verdict::Malformed, message)
     })
-}
-
-fn key(endpoint: &Endpoint) -> Key {
-    Key { namespace: endpoint.stream.namespace.clone(), name: endpoint.stream.name.clone() }
-}
-
-fn summary(endpoint: &Endpoint, draft: &Draft) -> EventSummary {
-    let spec = WebhookEventSpec { git: draft.git.clone(), image: draft.image.clone(), ..WebhookEventSpec::default() };
-    debug_assert_eq!(endpoint.provider, draft.provider);
-    EventSummary {
-        sequence: 0,
-        id: draft.id.clone(),
-        kind: draft.kind.clone(),
-        subject: spec.subject().chars().take(200).collect(),
-        received_at: micros(draft.received_at),
-    }
-}
-
-/// RFC 3339 with microseconds.
-fn micros(at: Timestamp) -> String {
-    format!("{at:.6}")
 }
 
 fn answer(status: StatusCode, body: String, retry_after: Option<u32>) -> Response<Bytes> {

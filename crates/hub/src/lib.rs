@@ -5,7 +5,8 @@
 //!
 //! One delivery goes: [`listener`] → [`ingest`] → [`verify`] → [`providers`] (read) → [`log`] (durable) → 2xx; from the log to
 //! [`events`], where the [`gateway`] serves it to those whose token allows it. Beside that path, [`control`] turns resources
-//! into the tables that ingest and gateway read, and writes status at a bounded rate. [`aggregate`] serves the same events to a
+//! into the tables that ingest and gateway read, and writes status at a bounded rate. [`healing`]
+//! asks registries for what their events have not told. [`aggregate`] serves the same events to a
 //! cluster's own API server, where that is wanted.
 
 pub mod aggregate;
@@ -13,10 +14,12 @@ pub mod control;
 pub mod endpoint;
 pub mod events;
 mod gateway;
+pub mod healing;
 mod hex;
 pub mod hub;
 pub mod incoming;
 mod ingest;
+mod journal;
 mod limits;
 pub mod listener;
 pub mod log;

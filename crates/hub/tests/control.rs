@@ -21,6 +21,7 @@ use roadstead_hub::{
     log::{LocalLog, Options as LogOptions},
 };
 use roadstead_kubewire::server::Transport;
+use roadstead_outbound::tags::TagStore;
 use roadstead_reconcile::Namespaces;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -104,7 +105,9 @@ impl Running {
     async fn start(client: Client, namespaces: Namespaces) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let log = LocalLog::open(dir.path(), LogOptions::default()).await.unwrap();
+        let tags = TagStore::open(&dir.path().join("tags.db")).unwrap();
         let options = Options {
+            tags,
             listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
             transport: Transport::Plain,
             ca_pem: String::new(),

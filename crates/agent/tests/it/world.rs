@@ -318,6 +318,7 @@ pub fn push(id: &str, repository: &str) -> Draft {
         provider: Provider::Github,
         received_at: jiff::Timestamp::now(),
         verified: true,
+        reconciled: false,
         git: Some(GitChange {
             repository: repository.into(),
             reference: "refs/heads/main".into(),

@@ -56,6 +56,9 @@ const RETRY: Duration = Duration::from_secs(5);
 /// How long the control plane and the log may take to bring one endpoint in line.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// However short an interval a spec asks for, its registry is not compared with more often.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(30);
+
 /// Namespace and name of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
@@ -107,6 +110,11 @@ impl Registry {
     /// All endpoints as last observed, through `view`; hold nothing for long in it.
     pub fn for_each(&self, mut view: impl FnMut(&Key, &WebhookEndpoint)) {
         self.read(|observed| observed.objects.iter().for_each(|(key, object)| view(key, object)));
+    }
+
+    /// The endpoints that are served.
+    pub(crate) fn served(&self) -> Vec<Arc<Endpoint>> {
+        self.read(|observed| observed.entries.values().map(|entry| entry.endpoint.clone()).collect())
     }
 
     pub(super) fn entry(&self, key: &Key) -> Option<(Entry, WebhookEndpointStatus)> {
@@ -242,10 +250,7 @@ impl Controller {
             }
             let complete = progress.is_complete();
             if worked || complete != published {
-                let serving: Vec<_> = self
-                    .registry
-                    .read(|observed| observed.entries.values().map(|entry| entry.endpoint.clone()).collect());
-                self.endpoints.publish(serving, complete);
+                self.endpoints.publish(self.registry.served(), complete);
                 published = complete;
                 self.changed.send_modify(|version| *version += 1);
             }
@@ -314,11 +319,12 @@ impl Controller {
                 Bucket::new(rate, f64::from(limit.burst.unwrap_or(limit.per_second).max(1)))
             }),
             registry: compiled.registry,
+            reconcile_every: object.spec.registry.as_ref().and_then(reconcile_every),
+            generation: object.meta().generation.unwrap_or_default(),
             live,
         };
         let url = format!("{}/hooks/{}", self.public_url, endpoint.hook_id);
-        let entry =
-            Entry { endpoint: Arc::new(endpoint), generation: object.meta().generation.unwrap_or_default(), url };
+        let entry = Entry { generation: endpoint.generation, endpoint: Arc::new(endpoint), url };
         self.registry.write(|observed| observed.entries.insert(key.clone(), entry));
         self.writer.touch(key);
         result
@@ -525,9 +531,16 @@ fn image_registry(
         }
         None => None,
     };
+    parse::duration(&wanted.reconcile_interval).map_err(|error| format!("spec.registry.reconcileInterval: {error}"))?;
     let ca = wanted.ca_ref.as_ref().map(|secret| value(&secret.name, "ca.crt")).transpose()?;
     let access = Access { url: &wanted.url, credentials, ca: ca.as_deref(), targets: targets.clone() };
     ImageRegistry::new(access).map_err(|error| error.to_string())
+}
+
+/// How often to compare with the registry; None for never. What can't be read is said in the endpoint's condition.
+fn reconcile_every(registry: &RegistrySpec) -> Option<Duration> {
+    let every = parse::duration(&registry.reconcile_interval).unwrap_or_default();
+    (!every.is_zero()).then(|| every.max(SHORTEST_INTERVAL))
 }
 
 fn retention_error(spec: &WebhookEndpointSpec) -> Result<(), String> {

@@ -45,23 +45,38 @@ const RECENT_BYTES: usize = 8 << 10;
 pub(super) fn desired(entry: &Entry, previous: &WebhookEndpointStatus, now: Timestamp) -> WebhookEndpointStatus {
     let Tail { sequence, recent, last_ping, filter_error } = entry.endpoint.live.tail().clone();
     let mut conditions = previous.conditions.clone();
-    let mut set = |wanted| conditions::set(&mut conditions, &wanted, Some(entry.generation), now);
+    let mut set = |wanted| {
+        conditions::set(&mut conditions, &wanted, Some(entry.generation), now);
+    };
     match &entry.endpoint.gate {
         Gate::Open(_) => set(Wanted::new("Ready", true, "Listening", "deliveries are taken")),
         Gate::Closed { reason, message } => set(Wanted::new("Ready", false, reason, message)),
-    };
+    }
     match (&filter_error, &entry.endpoint.filter) {
-        (_, None) => conditions::remove(&mut conditions, "FilterHealthy"),
+        (_, None) => {}
         (_, Some(Err(error))) => set(Wanted::new("FilterHealthy", false, "InvalidFilter", error)),
         (Some(error), Some(Ok(_))) => set(Wanted::new("FilterHealthy", false, "EvaluationFailed", error)),
         (None, Some(Ok(_))) => set(Wanted::new("FilterHealthy", true, "Evaluates", "the filter evaluates")),
-    };
+    }
+    let report = entry.endpoint.live.healing.report();
+    match (&entry.endpoint.registry, &report.reachable) {
+        (None, _) | (Some(_), None) => {}
+        (Some(_), Some(Ok(message))) => set(Wanted::new("RegistryReachable", true, "Compared", message)),
+        (Some(_), Some(Err((reason, message)))) => set(Wanted::new("RegistryReachable", false, reason, message)),
+    }
+    if entry.endpoint.filter.is_none() {
+        conditions::remove(&mut conditions, "FilterHealthy");
+    }
+    if entry.endpoint.registry.is_none() {
+        conditions::remove(&mut conditions, "RegistryReachable");
+    }
     WebhookEndpointStatus {
         url: Some(entry.url.clone()),
         sequence,
         last_event: recent.front().cloned(),
         recent: bounded(recent),
         last_ping: last_ping.or_else(|| previous.last_ping.clone()),
+        last_reconciled: report.reconciled_at.or_else(|| previous.last_reconciled.clone()),
         counters: entry.endpoint.live.counters(),
         conditions,
         observed_generation: Some(entry.generation),

@@ -59,6 +59,7 @@ fn columns() -> Vec<Column> {
         column("Type", "string", ".spec.type", 0, "The provider's event type"),
         column("Subject", "string", ".spec.git.repository", 0, "Repository and ref, or image"),
         column("Verified", "boolean", ".spec.verified", 0, "Whether the sender was proven"),
+        column("Reconciled", "boolean", ".spec.reconciled", 1, "Whether a comparison with the registry found it"),
         column("Age", "date", ".metadata.creationTimestamp", 0, "Time since it was received"),
         column("Id", "string", ".spec.id", 1, "The provider's delivery id"),
     ]
@@ -78,6 +79,7 @@ pub(super) fn cells(object: &Value) -> Vec<Value> {
         spec["type"].clone(),
         part.subject().into(),
         spec["verified"].clone(),
+        spec["reconciled"].as_bool().unwrap_or_default().into(),
         object["metadata"]["creationTimestamp"].clone(),
         spec["id"].clone(),
     ]
@@ -122,7 +124,8 @@ mod tests {
         let event = |spec: Value| json!({"metadata": {"creationTimestamp": "2026-11-20T09:00:00Z"}, "spec": spec});
         let git = cells(&event(json!({"endpoint": "shop", "sequence": 3, "type": "push", "verified": true, "id": "x",
             "git": {"repository": "octo/shop", "ref": "refs/heads/main"}})));
-        let expected = json!(["shop", 3, "push", "octo/shop refs/heads/main", true, "2026-11-20T09:00:00Z", "x"]);
+        let expected =
+            json!(["shop", 3, "push", "octo/shop refs/heads/main", true, false, "2026-11-20T09:00:00Z", "x"]);
         assert_eq!(Value::from(git), expected);
         assert_eq!(cells(&event(json!({"image": {"repository": "a/b", "tag": "v1"}})))[3], "a/b:v1");
         assert_eq!(columns().len(), cells(&event(json!({}))).len());

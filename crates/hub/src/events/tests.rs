@@ -47,6 +47,7 @@ impl Fixture {
             provider: Provider::Github,
             received_at: jiff::Timestamp::now(),
             verified: true,
+            reconciled: false,
             git: None,
             image: None,
             method: "POST".into(),

@@ -145,6 +145,8 @@ pub(super) fn fragment(draft: &Draft) -> Result<String, serde_json::Error> {
         kind: &'a str,
         received_at: String,
         verified: bool,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        reconciled: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         git: Option<&'a roadstead_api::event::GitChange>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -162,6 +164,7 @@ pub(super) fn fragment(draft: &Draft) -> Result<String, serde_json::Error> {
         kind: &draft.kind,
         received_at: draft.received_at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
         verified: draft.verified,
+        reconciled: draft.reconciled,
         git: draft.git.as_ref(),
         image: draft.image.as_ref(),
         request: Request { method: &draft.method, headers: &draft.headers },

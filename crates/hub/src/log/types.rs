@@ -37,6 +37,8 @@ pub struct Draft {
     pub received_at: jiff::Timestamp,
     /// Whether the sender was proven.
     pub verified: bool,
+    /// Whether a comparison with the registry found it, and nobody sent it.
+    pub reconciled: bool,
     /// What a git host told.
     pub git: Option<GitChange>,
     /// What a registry told.

@@ -31,6 +31,7 @@ pub(super) struct Event {
     target: Object<Target>,
     request: Object<Request>,
     actor: Object<Actor>,
+    source: Object<Source>,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -56,12 +57,22 @@ struct Actor {
     name: Text,
 }
 
+/// The registry's process; `instanceID` is another one after each start.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+struct Source {
+    #[serde(rename = "instanceID")]
+    instance: Text,
+}
+
 pub(super) fn read(incoming: &Incoming<'_>) -> Reading {
     match json::root::<Envelope>(incoming.body) {
         Err(why) => Reading::unreadable(None, KIND, why),
         Ok(envelope) => {
-            let changes = envelope.events.items.into_iter().map(|event| change(event.get())).collect();
-            Reading::several(None, KIND, changes, envelope.events.total)
+            let events: Vec<Event> = envelope.events.items.into_iter().map(|event| event.get()).collect();
+            let instance = events.iter().rev().find_map(|event| id(&event.source.clone().get().instance));
+            let changes = events.into_iter().map(change).collect();
+            Reading { instance, ..Reading::several(None, KIND, changes, envelope.events.total) }
         }
     }
 }
@@ -129,6 +140,7 @@ mod tests {
             ["192.168.100.227:5000", "hello-world", "latest", "sha256:fea8", "push", "test-actor"]
         );
         assert!(!reading.changes[0].hint);
+        assert_eq!(reading.instance.as_deref(), Some("a53db899"));
     }
 
     #[test]

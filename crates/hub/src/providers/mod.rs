@@ -44,6 +44,8 @@ pub struct Reading {
     pub ping: bool,
     /// At least one.
     pub changes: Vec<Change>,
+    /// Which process of the registry sent it, where it says: another one than before has lost what the earlier one had not delivered.
+    pub instance: Option<String>,
     /// Why the body could not be read, for people. The delivery is kept all the same.
     pub malformed: Option<String>,
 }
@@ -125,6 +127,18 @@ pub fn read(provider: Provider, settings: Option<&Verify>, incoming: &Incoming<'
     }
 }
 
+/// What a registry's provider calls a change of a tag: `action` is `push` or `delete`.
+pub(crate) fn kind_of(provider: Provider, action: &str) -> &str {
+    match (provider, action) {
+        (Provider::Harbor, "push") => "PUSH_ARTIFACT",
+        (Provider::Harbor, "delete") => "DELETE_ARTIFACT",
+        (Provider::Zot, "push") => "zotregistry.image.updated",
+        (Provider::Zot, "delete") => "zotregistry.image.deleted",
+        (Provider::Quay, "push") => "repo_push",
+        _ => action,
+    }
+}
+
 /// An id from a header or body, fit to be stored and shown: as it is when it is short and plain, else its SHA-256.
 fn id(text: &str) -> Option<String> {
     let text = text.trim();
@@ -137,7 +151,7 @@ fn id(text: &str) -> Option<String> {
 
 /// An id made from what tells one event from another, where the payload has no id. Parts are length-prefixed: two different
 /// lists never give one id.
-fn synthetic_id(parts: &[&str]) -> String {
+pub(crate) fn synthetic_id(parts: &[&str]) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
         context.update(&(part.len() as u64).to_be_bytes());

@@ -86,6 +86,8 @@ pub(super) fn token_uri(realm: &str, service: &str, scope: &str, base: &Uri) -> 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn bearer(realm: &str, service: &str) -> Option<Challenge> {
@@ -112,6 +114,25 @@ mod tests {
         ] {
             let headers: Vec<_> = headers.iter().map(|text| HeaderValue::from_str(text).unwrap()).collect();
             assert_eq!(parse(&headers), expected, "{headers:?}");
+        }
+    }
+
+    /// Realms that nearly are what they should be.
+    const REALMS: &str = "((https?|ftp)://)?(user@)?(registry\\.example\\.com:5000|[a-z.]{0,10})[/?#a-z@:]{0,12}";
+
+    proptest! {
+        #[test]
+        fn whatever_a_registry_says_credentials_go_nowhere_else(header in "\\PC{0,80}", realm in REALMS) {
+            let said = [header.clone(), format!("Bearer realm=\"{realm}\",service={header}"), format!("bearer {header}")];
+            let headers: Vec<_> = said.iter().filter_map(|text| HeaderValue::from_str(text).ok()).collect();
+            let base = "http://registry.example.com:5000".parse().unwrap();
+            if let Some(Challenge::Bearer { realm, service }) = parse(&headers)
+                && let Ok(uri) = token_uri(&realm, &service, "repository:a:pull", &base)
+            {
+                let same = uri.authority() == base.authority();
+                prop_assert!(uri.scheme_str() == Some("https") || (uri.scheme_str() == Some("http") && same), "{}", uri);
+                prop_assert!(uri.authority().is_some_and(|authority| !authority.as_str().contains('@')));
+            }
         }
     }
 

@@ -28,6 +28,7 @@ use roadstead_reconcile::{Secret, Targets};
 
 pub use self::confirm::Confirmation;
 pub use self::error::RegistryError;
+pub(crate) use self::names::is_tag;
 use self::names::{check_reference, check_repository, digest_of};
 use self::pace::Pace;
 pub use self::pages::Tags;
@@ -87,6 +88,20 @@ impl Registry {
         self.base.authority().map(|authority| authority.as_str()).unwrap_or_default()
     }
 
+    /// Whether a registry answers there at all. Without that, an address with no registry would look like one that has lost everything.
+    pub async fn check(&self) -> Result<(), RegistryError> {
+        if let Some(wait) = self.pace.wait() {
+            return Err(RegistryError::Busy { after: Some(wait) });
+        }
+        let answer = self.send(self.request("/v2/")?, None).await?;
+        match answer.status {
+            // It may want a token first; which one depends on the question.
+            StatusCode::OK | StatusCode::UNAUTHORIZED => Ok(()),
+            StatusCode::TOO_MANY_REQUESTS => judge(answer).map(drop),
+            other => Err(RegistryError::Unexpected(format!("{} to /v2/", other.as_u16()))),
+        }
+    }
+
     /// Digest of the manifest that a tag or digest stands for; None if there is none. A HEAD, which Docker Hub does not count as a pull.
     pub async fn digest(&self, repository: &str, reference: &str) -> Result<Option<String>, RegistryError> {
         let (repository, reference) = (check_repository(repository)?, check_reference(reference)?);
@@ -109,13 +124,8 @@ impl Registry {
         if let Some(wait) = self.pace.wait() {
             return Err(RegistryError::Busy { after: Some(wait) });
         }
-        let uri: Uri = format!("{}{path}", self.base.to_string().trim_end_matches('/'))
-            .parse()
-            .map_err(|_| RegistryError::BadUrl)?;
-        let mut request = Request::new(Bytes::new());
+        let mut request = self.request(path)?;
         *request.method_mut() = method;
-        *request.uri_mut() = uri;
-        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(MANIFESTS));
         if let Some(etag) = etag.and_then(|etag| HeaderValue::from_str(etag).ok()) {
             request.headers_mut().insert(IF_NONE_MATCH, etag);
         }
@@ -129,6 +139,14 @@ impl Registry {
             judge(self.send(request, Some(token)).await?)
         };
         tokio::time::timeout(DEADLINE, asking).await.map_err(|_| RegistryError::Timeout)?
+    }
+
+    fn request(&self, path: &str) -> Result<Request<Bytes>, RegistryError> {
+        let uri = format!("{}{path}", self.base.to_string().trim_end_matches('/'));
+        let mut request = Request::new(Bytes::new());
+        *request.uri_mut() = uri.parse().map_err(|_| RegistryError::BadUrl)?;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(MANIFESTS));
+        Ok(request)
     }
 
     async fn send(

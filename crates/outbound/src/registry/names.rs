@@ -28,6 +28,11 @@ pub(super) fn check_reference(reference: &str) -> Result<&str, RegistryError> {
     if tag || is_digest(reference) { Ok(reference) } else { Err(bad(reference, "tag or digest")) }
 }
 
+/// Whether a name is one that a tag can have.
+pub(crate) fn is_tag(name: &str) -> bool {
+    !name.contains(':') && check_reference(name).is_ok()
+}
+
 /// `sha256:` and 64 digits, or another algorithm and at least 32.
 fn is_digest(text: &str) -> bool {
     let Some((algorithm, encoded)) = text.split_once(':') else { return false };

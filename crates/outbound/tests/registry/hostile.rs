@@ -1,51 +1,14 @@
 //! Registries that answer what they should not.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use roadstead_e2e::receiver::Receiver;
-use roadstead_outbound::registry::{Access, Registry, RegistryError};
-use roadstead_reconcile::{Secret, Targets};
-use tokio::net::TcpListener;
+use roadstead_outbound::registry::RegistryError;
 
-/// Serves on a free port for as long as the test runs; gives `http://127.0.0.1:PORT`.
-async fn serve(answer: impl Fn(&str) -> Response<Full<Bytes>> + Send + Sync + 'static) -> Result<String> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    let answer = Arc::new(answer);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let answer = answer.clone();
-            let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                let response = answer(&request.uri().to_string());
-                async move { Ok::<_, Infallible>(response) }
-            });
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-        }
-    });
-    Ok(format!("http://{address}"))
-}
-
-fn registry(url: &str) -> Result<Registry> {
-    let credentials = Some(("user".to_owned(), Secret::new("s3cret")));
-    Ok(Registry::new(Access { url, credentials, ca: None, targets: Targets::with_loopback() })?)
-}
-
-fn answer(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::builder().status(status);
-    for (name, value) in headers {
-        response = response.header(*name, *value);
-    }
-    response.body(Full::new(body.into())).unwrap_or_default()
-}
+use super::support::{answer, registry, serve};
 
 #[tokio::test]
 async fn redirects_are_not_followed() -> Result<()> {
@@ -102,7 +65,7 @@ async fn answers_are_capped_and_checked() -> Result<()> {
     assert!(matches!(registry.tags("huge").await, Err(RegistryError::Unexpected(_))));
     assert!(matches!(registry.tags("nonsense").await, Err(RegistryError::Unexpected(_))));
     assert!(matches!(registry.digest("nonsense", "v1").await, Err(RegistryError::BadName(..))));
-    let impatient = self::registry(&url)?;
+    let impatient = super::support::registry(&url)?;
     let busy = impatient.digest("busy", "v1").await.expect_err("429");
     assert!(
         matches!(busy, RegistryError::Busy { after: Some(wait) } if wait == Duration::from_secs(7))

@@ -2,3 +2,6 @@
 
 mod hostile;
 mod login;
+mod sweep;
+
+mod support;

@@ -145,6 +145,7 @@ async fn serve(args: Args) -> Result<()> {
     let log = platform::open_log(&data_dir, args.log_quota, &mut metrics).await?;
     let system_namespace = args.system.namespace();
     let options = roadstead_hub::Options {
+        tags: platform::open_tags(&data_dir)?,
         listener,
         transport,
         ca_pem,

@@ -120,6 +120,7 @@ mod tests {
             provider: Provider::Distribution,
             received_at: "2026-11-20T09:00:00.123456Z".parse().unwrap(),
             verified: true,
+            reconciled: false,
             git: None,
             image: image.then(|| ImageChange {
                 repository: "shop".into(),

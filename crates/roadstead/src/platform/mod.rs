@@ -33,6 +33,7 @@ use roadstead_hub::{
 };
 use roadstead_kubewire::server::Transport;
 use roadstead_notify::deliveries::DeliveriesResource;
+use roadstead_outbound::tags::TagStore;
 use roadstead_reconcile::{Namespaces, targets::Cidr};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -150,6 +151,7 @@ impl Platform {
         };
         let targets = allowed_targets(&options, addresses.hub);
         let hub_options = roadstead_hub::Options {
+            tags: open_tags(&data_dir)?,
             listener: listeners.hub,
             transport: Transport::Both(tls.clone()),
             ca_pem,
@@ -253,6 +255,11 @@ pub async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener> {
 pub async fn open_log(data_dir: &DataDir, quota: Option<u64>, metrics: &mut Registry) -> Result<Arc<LocalLog>> {
     let options = log::Options { quota, on_commit: Some(on_commit(metrics)), ..log::Options::default() };
     LocalLog::open(&data_dir.log(), options).await.context("the event log")
+}
+
+/// Opens what is known of registries' tags.
+pub fn open_tags(data_dir: &DataDir) -> Result<TagStore> {
+    TagStore::open(&data_dir.tags()).context("the store of tags")
 }
 
 /// `up` bound to loopback is somebody's own machine: then what is on loopback may be reached.

@@ -44,6 +44,7 @@ pub fn draft_of(id: &str, body: Bytes) -> Draft {
         provider: Provider::Github,
         received_at: jiff::Timestamp::now(),
         verified: true,
+        reconciled: false,
         git: None,
         image: None,
         method: "POST".into(),
