@@ -123,7 +123,9 @@ impl Store {
         let writer = Writer { inner: inner.clone(), durable: disk, dropped: loaded.dropped };
         let run = move || {
             writer.run(waiting);
-            drop(lock);
+            // A child that another thread is just starting shares the file until it runs its program: closing alone would not
+            // let go. Nobody is left to be told of a failure.
+            let _ = lock.map(|lock| lock.unlock());
         };
         let thread =
             thread::Builder::new().name("store-writer".into()).spawn(run).map_err(OpenError::io("store-writer"))?;

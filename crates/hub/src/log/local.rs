@@ -41,7 +41,7 @@ pub struct LocalLog {
 struct Threads {
     writer: JoinHandle<()>,
     janitor: JoinHandle<()>,
-    _lock: File,
+    lock: File,
 }
 
 impl LocalLog {
@@ -82,7 +82,7 @@ impl LocalLog {
         let threads = Threads {
             writer: spawn("log-writer", Box::new(move || writer.run()))?,
             janitor: spawn("log-janitor", Box::new(move || janitor.run()))?,
-            _lock: lock,
+            lock,
         };
         Ok(Self { shared, queue: sender, janitor: bell, threads: Mutex::new(Some(threads)) })
     }
@@ -102,6 +102,8 @@ impl LocalLog {
         // The queue may be full; the writer empties it.
         let _ = self.queue.send(Message::Stop);
         let _ = threads.writer.join();
+        // A child that another thread is just starting shares the file until it runs its program: closing alone would not let go.
+        let _ = threads.lock.unlock();
     }
 
     /// Puts a job into the queue if there is room for its bytes too.
