@@ -60,6 +60,9 @@ pub(crate) async fn begin(log: &DeliveryLog, source: &dyn Source, namespaces: &N
         if log.cursor(&cursor).is_none() {
             let from = log.cursor(ALL).unwrap_or_else(|| source.head());
             log.accept(&cursor, from, Vec::new()).await?;
+        } else if log.cursor(&cursor).is_some_and(|cursor| cursor > source.head()) {
+            // The event log was made anew: all of it is news, and what is known is not queued twice.
+            log.rewind(&cursor, 0).await?;
         }
     }
     Ok(())

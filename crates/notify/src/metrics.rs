@@ -131,3 +131,42 @@ impl Collector for LogCollector {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+    use tempfile::tempdir;
+
+    use super::*;
+    use crate::log::{Options, tests::support::*};
+
+    #[tokio::test]
+    async fn numbers_have_prometheus_names_and_no_unbounded_labels() {
+        let directory = tempdir().unwrap();
+        let mut registry = Registry::default();
+        let options = Options { on_commit: Some(on_commit(&mut registry)), ..Options::default() };
+        let log = open(directory.path(), options).await;
+        let metrics = Metrics::new(&mut registry);
+        register_log(&mut registry, log.clone());
+        log.register("uid", "default", "client").await.unwrap();
+        log.accept("hub", 1, vec![message("uid", None, "1"), message("uid", None, "2")]).await.unwrap();
+        record(&log, 1, Decision::DeadLetter).await;
+        metrics.attempt(Verdict::Throttle { after: None }, &Decision::Retry { due: jiff::Timestamp::now() });
+        metrics.delivered(Duration::from_millis(3));
+        metrics.broken(2);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for line in [
+            "roadstead_notify_pending 1",
+            "roadstead_notify_dead_letters 1",
+            "roadstead_notify_disabled_webhooks 0",
+            "roadstead_notify_open_breakers 2",
+            "roadstead_notify_attempts_total{result=\"Throttled\"} 1",
+            "roadstead_notify_delivery_seconds_count 1",
+            "roadstead_notify_log_commit_seconds_count 3",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("client"), "{text}");
+    }
+}

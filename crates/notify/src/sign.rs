@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn what_is_no_key_is_refused_and_not_told() {
         let good = format!("whsec_{}", STANDARD.encode([1; 24]));
-        let many = vec![good.as_str(); MAX_KEYS + 1].join(" ");
+        let many = [good.as_str(); MAX_KEYS + 1].join(" ");
         let short = format!("whsec_{}", STANDARD.encode([1; 23]));
         let long = format!("whsec_{}", STANDARD.encode([1; 65]));
         let second = format!("{good} hunter2hunter2");

@@ -20,6 +20,9 @@ const FORMAT: i64 = 1;
 /// `RSLd`.
 const APPLICATION: i64 = 0x5253_4c64;
 
+/// How long a statement waits for another connection's lock.
+pub(super) const BUSY: Duration = Duration::from_secs(5);
+
 pub(super) fn database_path(directory: &Path) -> PathBuf {
     directory.join("deliveries.db")
 }
@@ -67,7 +70,7 @@ pub(super) fn open_or_create(directory: &Path) -> Result<Connection, LogError> {
 pub(super) fn connect(path: &Path) -> Result<Connection, LogError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| unreadable(path, &error))?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(48);
     Ok(connection)
 }

@@ -121,7 +121,14 @@ impl DeliveryLog {
             bell: bell.clone(),
             connection: Janitor::connect(&shared)?,
         };
-        let writer = Writer { shared: shared.clone(), queue: jobs, connection, counters, janitor: bell.clone() };
+        let writer = Writer {
+            shared: shared.clone(),
+            queue: jobs,
+            connection,
+            counters,
+            janitor: bell.clone(),
+            next_truncate: std::time::Instant::now(),
+        };
         let spawn =
             |name: &str, run: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.into()).spawn(run);
         let threads = Threads {
@@ -176,6 +183,15 @@ impl DeliveryLog {
     /// `Full`, `Storage`: nothing was queued and the cursor stays; try again later.
     pub async fn accept(&self, source: &str, through: u64, messages: Vec<NewMessage>) -> Result<u64, LogError> {
         self.call(Work::Accept { source: Some((source.into(), through)), messages }).await
+    }
+
+    /// Sets a source's cursor back: for a source that began anew and whose positions are lower than before. What it tells again is
+    /// not queued twice.
+    ///
+    /// # Errors
+    /// `Full`, `Storage`.
+    pub async fn rewind(&self, source: &str, to: u64) -> Result<(), LogError> {
+        self.call(Work::Rewind { source: source.into(), to }).await.map(drop)
     }
 
     /// Queues messages that come from no source, such as tests. A test message has no key, so that it waits for no other, and an

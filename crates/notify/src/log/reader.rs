@@ -59,7 +59,6 @@ pub(super) struct RawReady {
 }
 
 impl RawReady {
-    const COLUMNS: &'static str = "m.number, m.lane, m.due, m.accepted, m.attempt, m.tries, m.order_key, e.body";
     /// One message (webhook, number).
     pub const ONE: &'static str = "SELECT m.number, m.lane, m.due, m.accepted, m.attempt, m.tries, m.order_key, e.body
          FROM message m JOIN event e ON e.key = m.event WHERE m.webhook = ?1 AND m.number = ?2 AND m.lane IS NOT NULL";
@@ -93,6 +92,11 @@ impl RawReady {
     }
 }
 
+/// The first ready messages (webhook, lane, how many).
+pub(super) const READY: &str = "SELECT m.number, m.lane, m.due, m.accepted, m.attempt, m.tries, m.order_key, e.body
+     FROM message m INDEXED BY ready JOIN event e ON e.key = m.event
+     WHERE m.webhook = ?1 AND m.lane = ?2 ORDER BY m.due, m.number LIMIT ?3";
+
 /// The first `limit` ready messages of a lane, by the time when they may be sent. Reads so many entries of an index, whatever waits.
 pub(super) fn ready(
     connection: &Connection,
@@ -101,11 +105,7 @@ pub(super) fn ready(
     lane: Lane,
     limit: usize,
 ) -> Result<Vec<Ready>, LogError> {
-    let mut select = connection.prepare_cached(&format!(
-        "SELECT {} FROM message m INDEXED BY ready JOIN event e ON e.key = m.event
-         WHERE m.webhook = ?1 AND m.lane = ?2 ORDER BY m.due, m.number LIMIT ?3",
-        RawReady::COLUMNS
-    ))?;
+    let mut select = connection.prepare_cached(READY)?;
     let rows = select.query_map(params![key, lane.number(), limit as u64], RawReady::read)?;
     rows.map(|row| row?.build(uid)).collect()
 }

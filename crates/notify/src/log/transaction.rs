@@ -18,6 +18,15 @@ use super::{
 };
 use crate::delivery::{Event, Message};
 
+/// The first pending message of a key (webhook, key).
+pub(super) const NEXT_OF_KEY: &str = "SELECT m.number, m.lane IS NULL, m.accepted, m.attempt, m.tries, e.body
+     FROM message m INDEXED BY keyed JOIN event e ON e.key = m.event
+     WHERE m.webhook = ?1 AND m.order_key = ?2 AND m.state = 0 ORDER BY m.number LIMIT 1";
+
+/// The oldest pending message (webhook).
+pub(super) const OLDEST: &str = "SELECT number, accepted FROM message INDEXED BY pending
+     WHERE webhook = ?1 AND state = 0 ORDER BY number LIMIT 1";
+
 /// What a commit carries over into memory.
 #[derive(Default)]
 pub(super) struct Staged {
@@ -85,11 +94,7 @@ impl<'a> Transaction<'a> {
 
     /// Lets the next message of a key go, if none of it is ready.
     pub fn promote(&mut self, key: WebhookKey, order_key: &str) -> Result<(), LogError> {
-        let mut next = self.connection.prepare_cached(
-            "SELECT m.number, m.lane IS NULL, m.accepted, m.attempt, m.tries, e.body
-             FROM message m INDEXED BY keyed JOIN event e ON e.key = m.event
-             WHERE m.webhook = ?1 AND m.order_key = ?2 AND m.state = 0 ORDER BY m.number LIMIT 1",
-        )?;
+        let mut next = self.connection.prepare_cached(NEXT_OF_KEY)?;
         let found = next.query_row(params![key, order_key], |row| {
             let waits: bool = row.get(1)?;
             let head = (row.get::<_, u64>(0)?, row.get::<_, i64>(2)?, row.get::<_, u32>(3)?, row.get::<_, u32>(4)?);
@@ -124,10 +129,7 @@ impl<'a> Transaction<'a> {
     /// Writes what was staged; everything but the commit itself.
     pub fn finish(mut self) -> Result<(Counters, Staged), LogError> {
         for key in std::mem::take(&mut self.stale) {
-            let mut oldest = self.connection.prepare_cached(
-                "SELECT number, accepted FROM message INDEXED BY pending WHERE webhook = ?1 AND state = 0
-                 ORDER BY number LIMIT 1",
-            )?;
+            let mut oldest = self.connection.prepare_cached(OLDEST)?;
             let found = oldest.query_row(params![key], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?))).optional()?;
             if let Some(row) = self.row(key) {
                 row.oldest = found.map(|(number, _)| number);

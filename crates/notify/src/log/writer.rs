@@ -1,7 +1,10 @@
 //! The thread that writes: everything that waits goes into one transaction, one fsync answers all of it. Nobody is answered and
 //! nothing is told before the commit has returned.
 
-use std::{sync::Arc, sync::atomic::Ordering, time::Instant};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -21,6 +24,8 @@ use crate::delivery::NewMessage;
 const BATCH: usize = 2048;
 /// A write-ahead log of this size is emptied by the writer itself, which costs a pause; the janitor mostly gets there first.
 const LARGEST_WAL: u64 = 128 << 20;
+/// Pause between two tries of that.
+const TRUNCATE_PAUSE: Duration = Duration::from_secs(10);
 /// Bytes written since the last checkpoint that make the next one due.
 pub(super) const CHECKPOINT_STEP: u64 = 4 << 20;
 
@@ -29,6 +34,10 @@ pub(super) enum Work {
     Accept {
         source: Option<(String, u64)>,
         messages: Vec<NewMessage>,
+    },
+    Rewind {
+        source: String,
+        to: u64,
     },
     Record(Vec<Outcome>),
     Register {
@@ -70,6 +79,8 @@ pub(super) struct Writer {
     pub connection: Connection,
     pub counters: Counters,
     pub janitor: Arc<Bell>,
+    /// When the write-ahead log may be emptied again.
+    pub next_truncate: Instant,
 }
 
 impl Writer {
@@ -150,10 +161,18 @@ impl Writer {
         }
     }
 
-    fn bound_wal(&self) {
-        if files::length(&files::wal_path(&self.shared.path)) > LARGEST_WAL
-            && let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-        {
+    /// Bounds the write-ahead log. A reader that takes long (a backup) makes it wait for the next time, not the deliveries.
+    fn bound_wal(&mut self) {
+        if Instant::now() < self.next_truncate || files::length(&files::wal_path(&self.shared.path)) < LARGEST_WAL {
+            return;
+        }
+        self.next_truncate = Instant::now() + TRUNCATE_PAUSE;
+        let truncate = || {
+            self.connection.busy_timeout(Duration::ZERO)?;
+            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            self.connection.busy_timeout(files::BUSY)
+        };
+        if let Err(error) = truncate() {
             tracing::warn!(%error, "emptying the delivery log's write-ahead log failed; it will be tried again");
         }
     }
@@ -181,6 +200,10 @@ fn over_quota(transaction: &Transaction<'_>, work: &Work) -> Option<LogError> {
 fn perform(transaction: &mut Transaction<'_>, work: &Work, batch: u64) -> Result<u64, LogError> {
     match work {
         Work::Accept { source, messages } => transaction.accept(source.clone(), messages),
+        Work::Rewind { source, to } => {
+            transaction.staged.cursors.insert(source.clone(), *to);
+            Ok(0)
+        }
         Work::Record(outcomes) => {
             for outcome in outcomes {
                 transaction.record(outcome)?;

@@ -25,6 +25,10 @@ async fn a_repetition_adds_nothing_and_the_cursor_moves_with_the_messages() {
     let log = open(directory.path(), Options::default()).await;
     assert_eq!(log.cursor("hub"), Some(7));
     assert_eq!(log.accept("hub", 9, batch()).await, Ok(0), "known after a restart too");
+    log.rewind("hub", 2).await.unwrap();
+    assert_eq!(log.cursor("hub"), Some(2));
+    assert_eq!(log.accept("hub", 3, batch()).await, Ok(0));
+    assert_eq!(log.cursor("hub"), Some(3));
     assert_eq!(log.stats("uid").unwrap().pending, 3);
     let numbers: Vec<u64> = all(&log).await.iter().map(|delivery| delivery.message.number).collect();
     assert_eq!(numbers, [1, 2, 3]);

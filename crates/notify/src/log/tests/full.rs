@@ -22,7 +22,7 @@ fn large(n: u64) -> NewMessage {
     message
 }
 
-async fn pages(log: &DeliveryLog, most: u64) {
+pub async fn pages(log: &DeliveryLog, most: u64) {
     let (reply, answer) = oneshot::channel();
     log.queue.send(Job { work: Work::Pages(most), reply }).await.ok().unwrap();
     answer.await.unwrap().unwrap();

@@ -2,7 +2,8 @@
 
 mod basics;
 mod damage;
-mod full;
+pub(crate) mod full;
 mod kill;
+mod plans;
 mod retention;
 pub(crate) mod support;

@@ -109,7 +109,10 @@ impl Run {
                         self.with(key, |entry| entry.queue.recorded(number));
                     }
                 }
-                Side::Closed => return false,
+                Side::Closed => {
+                    tracing::error!("the delivery log is closed: nothing more is sent");
+                    return false;
+                }
             }
         }
         let outcomes: Vec<Outcome> =

@@ -13,7 +13,10 @@ use std::{
 use tempfile::tempdir;
 
 use super::support::*;
-use crate::{log::Options as LogOptions, queue::Options};
+use crate::{
+    log::{LogError, Options as LogOptions, tests::full::pages},
+    queue::Options,
+};
 
 #[tokio::test]
 async fn killed_between_sending_and_recording_the_same_id_goes_out_again() {
@@ -96,4 +99,23 @@ async fn an_orderly_end_records_what_is_under_way() {
     let stats = log.stats("uid").unwrap();
     assert_eq!(stats.delivered, receiver.received().len() as u64);
     assert_eq!(stats.pending, 50 - stats.delivered);
+}
+
+#[tokio::test]
+async fn what_cannot_be_recorded_is_not_sent_again_and_is_recorded_later() {
+    let directory = tempdir().unwrap();
+    let log = open(directory.path(), LogOptions::default()).await;
+    log.register("uid", "default", "client").await.unwrap();
+    let receiver = Scripted::new(|_, _| Act::Answer(crate::delivery::Verdict::Delivered));
+    log.accept("hub", 1, (0..40).map(|n| message("uid", Some("a"), &format!("{n:02}"))).collect()).await.unwrap();
+    pages(&log, 1).await;
+    let refused = log.accept("hub", 2, (0..500).map(|n| message("uid", None, &format!("x{n}"))).collect()).await;
+    assert!(matches!(refused, Err(LogError::Full(_))), "{refused:?}");
+    let _handle = start(&log, &receiver, quick());
+    until("some are received", async || !receiver.received().is_empty()).await;
+    pages(&log, 1_000_000).await;
+    drained(&log).await;
+    let expected: Vec<String> = (0..40).map(|n| format!("{n:02}")).collect();
+    assert_eq!(receiver.events(), expected, "each once, in order");
+    assert_eq!(log.stats("uid").unwrap().delivered, 40);
 }
