@@ -57,11 +57,11 @@ fn satisfies(nodes: &[Node], id: NodeId, value: &Value) -> bool {
 struct Run<'a> {
     nodes: &'a [Node],
     causes: Vec<Cause>,
-    /// What rules find; it counts only for an object that has the right shape.
     /// What embedded objects lack; told after what the schema says.
     embedded: Vec<Cause>,
     /// What occurs twice; told after that.
     listed: Vec<Cause>,
+    /// What rules find; it counts only for an object that has the right shape.
     ruled: Vec<Cause>,
     budget: Budget,
 }
@@ -86,11 +86,9 @@ impl<'a> Run<'a> {
         let node = &nodes[id as usize];
         let unchanged = old == Some(value);
         if !unchanged {
-            if value.is_null() {
-                // What is decoded into Go values may be nothing there.
-                if !node.nullable && !node.typed && node.kind != Kind::Any {
-                    self.causes.push(wrong_type(node.kind, value, path));
-                }
+            // What is decoded into Go values may be nothing there.
+            let may_be_null = node.nullable || node.typed || node.kind == Kind::Any;
+            if value.is_null() && may_be_null {
                 return;
             }
             if !fits(node.kind, value) {
