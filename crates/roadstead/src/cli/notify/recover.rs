@@ -29,7 +29,7 @@ pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
     let value = format!("{}/{}", args.since, Timestamp::now());
     match ask(plane, &args.name, ANNOTATION_RECOVER, &value, args.patience, recovered).await? {
         Some(hook) => {
-            eprintln!("webhook {} is enabled; what was given up since {} is sent again", args.name, args.since);
+            eprintln!("webhook {} is enabled; what was given up since {:.0} is sent again", args.name, args.since);
             output.one(&hook, &(), &COLUMNS)
         }
         None => Ok(()),
