@@ -47,6 +47,10 @@ fn failures_are_one_line_on_stderr_with_their_exit_code() {
         (true, "hook create shop --provider dockerhub", 1, "--url-only"),
         (true, "hook create shop --provider dockerhub --url-only", 6, "cannot reach"),
         (true, "trigger create t --endpoint shop", 1, "--forward"),
+        (true, "notify list", 6, "cannot reach"),
+        (true, "notify create c --endpoint r --url https://x -o name", 1, "--secret-file"),
+        (true, "notify rotate c -o json", 1, "--secret-file"),
+        (true, "notify redeliver c other-00000000000000000001", 3, "no delivery"),
         (true, "subscriber add edge", 1, "--endpoint"),
         (true, "subscriber add edge --endpoint shop -o name", 1, "token"),
     ] {
