@@ -13,7 +13,6 @@ pub mod deliveries;
 pub mod delivery;
 mod feed;
 pub mod format;
-pub mod glob;
 pub mod log;
 pub mod matching;
 pub mod metrics;

@@ -9,11 +9,11 @@ use roadstead_api::{
     RegistryWebhookSpec,
     registry_webhook::{OrderBy, Source},
 };
+use roadstead_outbound::glob;
 
 use crate::{
     delivery::{Event, NewMessage, WebhookUid},
     format::MAX_NAME,
-    glob::{BadGlob, Glob},
     source::Change,
 };
 
@@ -23,8 +23,8 @@ pub struct Wants {
     namespace: String,
     endpoint: Option<String>,
     events: Vec<String>,
-    repositories: Vec<Glob>,
-    tags: Vec<Glob>,
+    repositories: Vec<String>,
+    tags: Vec<String>,
     order_by: OrderBy,
 }
 
@@ -56,8 +56,10 @@ impl Wants {
         let kind = image.action.as_str();
         tellable(change)
             && (self.events.is_empty() || self.events.iter().any(|event| event == kind))
-            && (self.repositories.is_empty() || self.repositories.iter().any(|glob| glob.matches(&image.repository)))
-            && (self.tags.is_empty() || !image.tag.is_empty() && self.tags.iter().any(|glob| glob.matches(&image.tag)))
+            && (self.repositories.is_empty()
+                || self.repositories.iter().any(|pattern| glob::matches(pattern, &image.repository)))
+            && (self.tags.is_empty()
+                || !image.tag.is_empty() && self.tags.iter().any(|pattern| glob::matches(pattern, &image.tag)))
     }
 
     fn key(&self, change: &Change) -> Option<String> {
@@ -107,11 +109,12 @@ pub fn fan_out<'a>(
         .collect()
 }
 
-fn globs(field: &str, texts: &[String]) -> Result<Vec<Glob>, String> {
-    let read = |(index, text): (usize, &String)| {
-        Glob::parse(text).map_err(|error: BadGlob| format!("spec.{field}[{index}]: {error}"))
-    };
-    texts.iter().enumerate().map(read).collect()
+/// Those of a field, if all of them are globs.
+fn globs(field: &str, texts: &[String]) -> Result<Vec<String>, String> {
+    for (index, text) in texts.iter().enumerate() {
+        glob::check(text).map_err(|error| format!("spec.{field}[{index}]: {error}"))?;
+    }
+    Ok(texts.to_vec())
 }
 
 #[cfg(test)]

@@ -1,5 +1,40 @@
 //! Globs over the names of repositories and tags.
 
+/// Longest glob, in bytes.
+pub const MAX_LENGTH: usize = 255;
+
+/// Why a text is no glob.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadGlob {
+    /// It would match nothing.
+    #[error("an empty glob matches nothing")]
+    Empty,
+    /// It is too long.
+    #[error("a glob may have at most {MAX_LENGTH} characters")]
+    TooLong,
+    /// A character that no name has, or that other kinds of globs give a meaning.
+    #[error("{0:?} has {1:?}: a glob is made of letters, digits, . _ - / and the wildcards * ** ?")]
+    Character(String, char),
+    /// Three stars in a row.
+    #[error("{0:?} has three stars in a row: * stands for anything but a slash, ** for slashes too")]
+    Stars(String),
+}
+
+/// Whether a text is a glob as manifests may have it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(text: &str) -> Result<(), BadGlob> {
+    let stranger = |c: &char| !(c.is_ascii_alphanumeric() || "._-/*?".contains(*c));
+    match text.chars().find(stranger) {
+        _ if text.is_empty() => Err(BadGlob::Empty),
+        _ if text.len() > MAX_LENGTH => Err(BadGlob::TooLong),
+        Some(c) => Err(BadGlob::Character(text.into(), c)),
+        None if text.contains("***") => Err(BadGlob::Stars(text.into())),
+        None => Ok(()),
+    }
+}
+
 /// Whether `text` matches `pattern`: `*` stands for anything but a slash, `**` for slashes too, `?` for one character that is none. Takes
 /// time in proportion to the product of both lengths, whatever the pattern.
 pub fn matches(pattern: &str, text: &str) -> bool {
@@ -60,6 +95,23 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
         }
+    }
+
+    #[test]
+    fn malformed_and_absurd_ones_are_refused() {
+        for bad in ["", "a***", "v[12]", "{a,b}", "!a", "a\\*", "a b", "ü", "a:b", &"a".repeat(MAX_LENGTH + 1)] {
+            check(bad).unwrap_err();
+        }
+        for good in ["*", "**/shop", "team-a/*", "v?.?", "a", &"a".repeat(MAX_LENGTH)] {
+            check(good).unwrap();
+        }
+    }
+
+    #[test]
+    fn many_stars_do_not_explode() {
+        let pattern = "*a".repeat(MAX_LENGTH / 2);
+        assert!(!matches(&pattern, &"a".repeat(100)));
+        assert!(matches(&pattern, &"a".repeat(512)));
     }
 
     proptest! {
