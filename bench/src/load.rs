@@ -84,7 +84,12 @@ impl Connection {
     pub async fn post(&mut self, target: &Target, id: &str) -> Result<u16> {
         let mut request = target.head(id).into_bytes();
         request.extend_from_slice(&target.body);
-        self.stream.write_all(&request).await?;
+        self.send(&request).await
+    }
+
+    /// Sends a whole request and waits for its answer; the status.
+    pub async fn send(&mut self, request: &[u8]) -> Result<u16> {
+        self.stream.write_all(request).await?;
         self.answer().await
     }
 

@@ -125,7 +125,7 @@ fn main() -> Result<()> {
         }
         if all || matches!(what, What::Notify { .. }) {
             let pending = if let What::Notify { pending } = what { pending } else { 1_000_000 };
-            notify::run(cli.seconds, pending, &mut report).await?;
+            notify::run(&cli.binary, cli.seconds, pending, &mut report).await?;
         }
         println!("{}", report.markdown(&machine::describe()));
         Ok(())

@@ -96,12 +96,17 @@ impl Platform {
 
     /// Makes a GitHub endpoint; the path of its URL.
     pub async fn endpoint(&self, name: &str) -> Result<String> {
+        self.endpoint_for(name, "github").await
+    }
+
+    /// Makes an endpoint for a provider, with a Secret of the same name; the path of its URL.
+    pub async fn endpoint_for(&self, name: &str, provider: &str) -> Result<String> {
         let client = self.client().await?;
         let secrets: Api<Secret> = Api::namespaced(client.clone(), "default");
         let secret = json!({"metadata": {"name": name}, "stringData": {"key": String::from_utf8_lossy(KEY)}});
         secrets.create(&PostParams::default(), &serde_json::from_value(secret)?).await?;
         let endpoints: Api<WebhookEndpoint> = Api::namespaced(client, "default");
-        let spec = json!({"provider": "github", "secrets": [{"name": name, "key": "key"}]});
+        let spec = json!({"provider": provider, "secrets": [{"name": name, "key": "key"}]});
         let endpoint = json!({"apiVersion": "roadstead.dev/v1alpha1", "kind": "WebhookEndpoint", "metadata": {"name": name}, "spec": spec});
         endpoints.create(&PostParams::default(), &serde_json::from_value(endpoint)?).await?;
         let deadline = Instant::now() + Duration::from_secs(10);

@@ -1,4 +1,5 @@
-//! Registry webhooks: the queue, its log and its client, as the hub runs them, in this process; the receiver beside them.
+//! Registry webhooks: the whole way through the platform, then the queue, its log and its client, as the hub runs them, in this
+//! process; the receiver beside them.
 
 mod bare;
 mod isolation;
@@ -7,6 +8,9 @@ mod memory;
 mod receiver;
 mod rig;
 mod throughput;
+mod whole;
+
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -17,7 +21,8 @@ pub use memory::pending;
 const CONCURRENCY: u32 = 8;
 
 /// Everything; `waiting` messages for the figures of memory and start.
-pub async fn run(seconds: u64, waiting: u64, report: &mut Report) -> Result<()> {
+pub async fn run(binary: &Path, seconds: u64, waiting: u64, report: &mut Report) -> Result<()> {
+    whole::run(binary, seconds, report).await?;
     latency::run(seconds, report).await?;
     throughput::run(seconds, report).await?;
     isolation::run(seconds, report).await?;

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 /// Arrivals by what the header [`NAME`] says.
 type Arrivals = Arc<Mutex<HashMap<String, Instant>>>;
 
-/// Header that names a message for the benchmark: `<event>/<webhook>`.
+/// Header that names a message for the benchmark: `<event>/<webhook>`. Without it the tag and the path do.
 pub const NAME: &str = "x-bench-message";
 /// Path on which nothing is ever answered.
 pub const HANG: &str = "/hang";
@@ -56,13 +56,21 @@ impl Receiver {
     }
 }
 
+/// The tag that a message's body tells.
+fn tag(body: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    Some(body.pointer("/data/tag").or(body.pointer("/data/image/tag"))?.as_str()?.to_string())
+}
+
 async fn note(request: Request<Incoming>, arrivals: Arrivals) -> Result<Response<Empty<Bytes>>> {
     let at = Instant::now();
     if request.uri().path() == HANG {
         std::future::pending::<()>().await;
     }
-    let name = request.headers().get(NAME).and_then(|value| value.to_str().ok()).unwrap_or_default().to_string();
-    request.into_body().collect().await?;
+    let path = request.uri().path().to_string();
+    let name = request.headers().get(NAME).and_then(|value| value.to_str().ok()).map(str::to_string);
+    let body = request.into_body().collect().await?.to_bytes();
+    let name = name.unwrap_or_else(|| format!("{}{path}", tag(&body).unwrap_or_default()));
     arrivals.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_insert(at);
     let mut response = Response::new(Empty::new());
     *response.status_mut() = StatusCode::NO_CONTENT;

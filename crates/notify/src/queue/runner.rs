@@ -47,6 +47,7 @@ impl Runner {
         let notices = log.listen();
         let run = Run {
             places: Places::new(options.places),
+            broken: 0,
             log,
             deliver,
             options,
@@ -85,6 +86,8 @@ struct Run {
     ring: VecDeque<WebhookKey>,
     wakes: BTreeSet<(Instant, WebhookKey)>,
     places: Places,
+    /// Webhooks with an open breaker.
+    broken: usize,
     /// Requests under way, and which each is, for one that panics.
     flights: JoinSet<(WebhookKey, u64, Attempt)>,
     flown: HashMap<Id, (WebhookKey, u64)>,

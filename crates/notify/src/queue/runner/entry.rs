@@ -17,6 +17,8 @@ pub(super) struct Entry {
     pub queue: Queue,
     /// What it is counted with among the places.
     pub weight: Weight,
+    /// Whether it is counted among the open breakers.
+    pub broken: bool,
     /// The time in the runner's `wakes`.
     pub wake: Option<Instant>,
     /// Whether it is in the ring.

@@ -151,6 +151,7 @@ impl Run {
             queue: Queue::new(health(&stats), now(), &self.options),
             uid: stats.uid,
             weight: Weight::default(),
+            broken: false,
             wake: None,
             queued: false,
             generation: 0,
@@ -214,6 +215,7 @@ impl Run {
             && let Some(entry) = self.entries.remove(&key)
         {
             self.places.replace(entry.weight, Weight::default());
+            self.broken -= usize::from(entry.broken);
         }
     }
 
@@ -301,12 +303,14 @@ impl Run {
             }
             self.load(key);
         }
-        self.metrics.broken(self.entries.values().filter(|entry| entry.queue.is_broken()).count());
+        self.metrics.broken(self.broken);
     }
 
-    /// Brings the places up to date with a webhook.
+    /// Brings the places, and the number of open breakers, up to date with a webhook.
     fn weigh(&mut self, key: WebhookKey, now: Instant) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
+        let was_broken = std::mem::replace(&mut entry.broken, entry.queue.is_broken());
+        self.broken = self.broken + usize::from(entry.broken) - usize::from(was_broken);
         let weight = entry.queue.weight(now, &self.options);
         self.places.replace(entry.weight, weight);
         entry.weight = weight;

@@ -60,9 +60,29 @@ pub struct Webhook {
 
 /// Something that will happen.
 enum Happening {
-    Answer { webhook: usize, index: usize, attempt: Attempt },
-    Recorded { webhook: usize, index: usize, attempt: Attempt, decision: Decision },
-    Loaded { webhook: usize, lane: Lane, limit: usize },
+    Answer {
+        webhook: usize,
+        index: usize,
+        attempt: Attempt,
+    },
+    Recorded {
+        webhook: usize,
+        index: usize,
+        attempt: Attempt,
+        decision: Decision,
+    },
+    /// The log is read; what was read arrives later, and is old by then.
+    Read {
+        webhook: usize,
+        lane: Lane,
+        limit: usize,
+    },
+    Loaded {
+        webhook: usize,
+        lane: Lane,
+        items: Vec<Item>,
+        more: bool,
+    },
 }
 
 /// What a receiver does: how long it takes, and what it answers.
@@ -186,7 +206,7 @@ impl World {
 
     fn load(&mut self, index: usize) {
         while let Some((lane, limit)) = self.webhooks[index].queue.wants() {
-            self.later(Duration::from_micros(300), Happening::Loaded { webhook: index, lane, limit });
+            self.later(Duration::from_micros(300), Happening::Read { webhook: index, lane, limit });
         }
     }
 
@@ -234,7 +254,7 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Loaded { webhook, lane, limit } => {
+            Happening::Read { webhook, lane, limit } => {
                 let messages = &self.webhooks[webhook].messages;
                 let mut found: Vec<usize> =
                     (0..messages.len()).filter(|index| messages[*index].lane == Some(lane)).collect();
@@ -242,7 +262,12 @@ impl World {
                 let more = found.len() >= limit;
                 found.truncate(limit);
                 let items = found.into_iter().map(|index| self.item(webhook, index)).collect();
-                self.webhooks[webhook].queue.loaded(lane, items, more);
+                self.later(Duration::from_millis(4), Happening::Loaded { webhook, lane, items, more });
+            }
+            Happening::Loaded { webhook, lane, items, more } => {
+                if !self.webhooks[webhook].disabled {
+                    self.webhooks[webhook].queue.loaded(lane, items, more);
+                }
             }
             Happening::Answer { webhook, index, attempt } => {
                 let clock = (self.now, self.wall);
