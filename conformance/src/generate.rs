@@ -28,7 +28,7 @@ pub fn sequence(seed: u64, number: u64, families: &[&'static Family], length: us
     let mut operations = Vec::new();
     while operations.len() < length {
         let make = if random.chance(family.mixed) { crud::make } else { family.make };
-        operations.extend(make(&mut random));
+        operations.extend(make(&mut random).into_iter().map(Operation::patient));
     }
     Sequence { number, family: family.name, operations }
 }

@@ -16,6 +16,8 @@ pub enum Mode {
     /// What follows from earlier operations takes its time (garbage collection, a definition's way to the handlers): the
     /// request is repeated until both sides agree and stay so, or time is up.
     Settle,
+    /// A read that may be answered from a cache that is behind: repeated until both sides agree, or time is up.
+    Cached,
     /// A watch: the answer is what comes until the object in `body` appears, which is created in the watched collection once
     /// the watch is open (and deleted afterwards), or else until the stream ends.
     Stream,
@@ -101,6 +103,16 @@ impl Operation {
     #[must_use]
     pub fn settled(self) -> Self {
         Self { mode: Mode::Settle, ..self }
+    }
+
+    /// What a read that takes any version calls for: the real server answers it from its watch cache.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        let (_, query) = self.path.split_once('?').unwrap_or_default();
+        let any_version = query.split('&').any(|parameter| parameter == "resourceVersion=0");
+        let mode =
+            if any_version && self.method == "GET" && self.mode == Mode::Once { Mode::Cached } else { self.mode };
+        Self { mode, ..self }
     }
 
     /// With one more query parameter.

@@ -1,6 +1,7 @@
 //! Debian's docker-registry with notifications pointed at a hook, and skopeo as its client.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -64,6 +65,12 @@ impl Registry {
         Ok(std::fs::read_to_string(digest)?.trim().to_string())
     }
 
+    /// Pushes an image that is there as an OCI archive.
+    pub fn push_archive(&self, repository: &str, tag: &str, archive: &Path) -> Result<()> {
+        let from = format!("oci-archive:{}", archive.display());
+        skopeo(&["copy", "--dest-tls-verify=false", &from, &self.image(repository, tag)])
+    }
+
     /// Pushes an index of images, one for each architecture; gives the index' digest.
     pub fn push_index(&self, repository: &str, tag: &str, architectures: &[&str]) -> Result<String> {
         let layout = self.scratch.path().join(format!("index-{tag}"));
@@ -89,13 +96,13 @@ impl Registry {
     }
 }
 
-fn serve(scratch: &std::path::Path) -> Result<Process> {
+fn serve(scratch: &Path) -> Result<Process> {
     let mut command = Command::new("docker-registry");
     command.arg("serve").arg(scratch.join("config.yml"));
     Process::start("docker-registry", &mut command, &scratch.join("registry.log"))
 }
 
-fn configuration(address: &str, hook: &str, token: &str, storage: &std::path::Path) -> String {
+fn configuration(address: &str, hook: &str, token: &str, storage: &Path) -> String {
     serde_json::json!({
         "version": "0.1",
         "log": {"level": "warn", "accesslog": {"disabled": true}},

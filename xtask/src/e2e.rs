@@ -73,20 +73,33 @@ pub fn run(e2e: &E2e) -> Result<()> {
     };
     let options = UpOptions { node: e2e.node, unsafe_no_fsync: true, ..UpOptions::default() };
     let result = step("cluster up", || cluster::up(&options, &which)).and_then(|kubeconfig| {
-        let image = image.map(|archive| load(&archive, &which)).transpose()?;
-        tests(e2e, &tools, &kubeconfig, image.as_deref(), &interrupt)
+        let image = image.map(|archive| load(archive, &which)).transpose()?;
+        tests(e2e, &tools, &kubeconfig, image.as_ref(), &interrupt)
     });
     let down = step("cluster down", || cluster::down(true, &which));
     result.and(down)
 }
 
-/// Loads an image into the node; gives the name that pods know it by.
-fn load(archive: &Path, which: &Which) -> Result<String> {
-    cluster::load(archive, which)?;
-    image::reference_in(archive)
+/// An image that the node has.
+struct Loaded {
+    /// What pods know it by.
+    name: String,
+    archive: PathBuf,
 }
 
-fn tests(e2e: &E2e, tools: &tools::Tools, kubeconfig: &Path, image: Option<&str>, interrupt: &Interrupt) -> Result<()> {
+fn load(archive: PathBuf, which: &Which) -> Result<Loaded> {
+    cluster::load(&archive, which)?;
+    // The tests run in a directory of their own.
+    Ok(Loaded { name: image::reference_in(&archive)?, archive: archive.canonicalize()? })
+}
+
+fn tests(
+    e2e: &E2e,
+    tools: &tools::Tools,
+    kubeconfig: &Path,
+    image: Option<&Loaded>,
+    interrupt: &Interrupt,
+) -> Result<()> {
     interrupt.check()?;
     step("cargo build roadstead", || interrupt.run(cargo().args(["build", "--locked", "-p", "roadstead"])))?;
     step("cargo test roadstead-e2e", || {
@@ -95,7 +108,9 @@ fn tests(e2e: &E2e, tools: &tools::Tools, kubeconfig: &Path, image: Option<&str>
         test.args(tools.test_arguments(&e2e.arguments));
         test.envs(tools.env()).env("ROADSTEAD_BIN", target_directory().join("debug/roadstead"));
         test.env("ROADSTEAD_E2E_KUBECONFIG", kubeconfig).env("RUST_LIB_BACKTRACE", "0");
-        test.envs(image.map(|image| ("ROADSTEAD_E2E_IMAGE", image)));
+        if let Some(image) = image {
+            test.env("ROADSTEAD_E2E_IMAGE", &image.name).env("ROADSTEAD_E2E_IMAGE_ARCHIVE", &image.archive);
+        }
         interrupt.run(&mut test)
     })?;
     if e2e.operations == 0 {

@@ -22,14 +22,15 @@ spec:
 ";
 
 /// Triggers act as a service account, which may do nothing until somebody allows it.
-fn allow(up: &Platform, verbs: &str, resource: &str) -> Result<()> {
+pub fn allow(up: &Platform, verbs: &str, resource: &str) -> Result<()> {
     let (kubectl, name) = (up.kubectl()?, resource.replace('.', "-"));
     kubectl.run(&format!("create role {name} --verb={verbs} --resource={resource}"))?;
     kubectl.run(&format!("create rolebinding {name} --role={name} --serviceaccount={}:default", up.namespace()))?;
     Ok(())
 }
 
-fn without_action(hook: &Hook) -> TriggerSpec {
+/// A trigger on `hook` that has yet to be told what to do.
+pub fn without_action(hook: &Hook) -> TriggerSpec {
     TriggerSpec { forward: None, ..trigger::forward(hook, "") }
 }
 

@@ -23,6 +23,7 @@ mod e2e_octokit;
 mod e2e_parts;
 mod e2e_pods;
 mod e2e_registry;
+mod e2e_rollout;
 mod e2e_subscriber;
 mod e2e_transcripts;
 mod e2e_triggers;
