@@ -243,6 +243,7 @@ impl Transaction<'_> {
         if empty {
             self.connection.execute("DELETE FROM webhook WHERE key = ?1", params![key])?;
             self.staged.removed.push(key);
+            self.staged.reload.insert(key);
         }
         Ok(())
     }

@@ -4,9 +4,11 @@
 //! all that has happened, asks the planner for every webhook that it touches, round robin, and records all answers in one call. It
 //! holds no truth: everything in it can be read from the log again.
 
+mod drive;
 mod entry;
 mod handle;
 mod turn;
+mod webhooks;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
