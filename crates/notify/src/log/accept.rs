@@ -72,7 +72,7 @@ impl Transaction<'_> {
         let position = self.counters.position + 1;
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 0, 0, ?9, ?10, ?10, '[]')
-             ON CONFLICT (webhook, fingerprint) DO NOTHING",
+             ON CONFLICT (fingerprint, webhook) DO NOTHING",
         )?;
         let inserted = insert.execute(params![
             key,

@@ -9,7 +9,8 @@ use roadstead_api::registry_webhook::DeliveryState;
 /// Everything. Times are microseconds since 1970.
 ///
 /// `message.lane`: 0 first attempts, 1 retries. `message.state`: see [`state_number`]. `message.attempt` counts all attempts, `tries` those
-/// since it was last queued, which is the place in the schedule. `message.history` is JSON: the last attempts.
+/// since it was last queued, which is the place in the schedule. `message.history` is JSON: the last attempts. `once` begins
+/// with the event, so that one that a thousand webhooks are told touches one place and not a thousand.
 pub(super) const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE cursor (source TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -28,7 +29,7 @@ CREATE TABLE message (
     history TEXT NOT NULL,
     PRIMARY KEY (webhook, number)
 ) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX once ON message (webhook, fingerprint);
+CREATE UNIQUE INDEX once ON message (fingerprint, webhook);
 CREATE INDEX ready ON message (webhook, lane, due) WHERE lane IS NOT NULL;
 CREATE INDEX pending ON message (webhook) WHERE state = 0;
 CREATE INDEX keyed ON message (webhook, order_key) WHERE state = 0 AND order_key IS NOT NULL;

@@ -23,9 +23,9 @@ use crate::delivery::NewMessage;
 /// Rows touched by one transaction, about.
 const BATCH: usize = 2048;
 /// A write-ahead log of this size is emptied by the writer itself, which costs a pause; the janitor mostly gets there first.
-const LARGEST_WAL: u64 = 128 << 20;
-/// Pause between two tries of that.
-const TRUNCATE_PAUSE: Duration = Duration::from_secs(10);
+const LARGEST_WAL: u64 = 64 << 20;
+/// Pause until that is tried again when somebody reads or copies just now.
+const TRUNCATE_PAUSE: Duration = Duration::from_millis(500);
 /// Bytes written since the last checkpoint that make the next one due.
 pub(super) const CHECKPOINT_STEP: u64 = 4 << 20;
 
@@ -161,20 +161,26 @@ impl Writer {
         }
     }
 
-    /// Bounds the write-ahead log. A reader that takes long (a backup) makes it wait for the next time, not the deliveries.
+    /// Bounds the write-ahead log, most of which the janitor has copied by then. A reader that takes long (a backup) makes it wait
+    /// for the next time, not the deliveries.
     fn bound_wal(&mut self) {
-        if Instant::now() < self.next_truncate || files::length(&files::wal_path(&self.shared.path)) < LARGEST_WAL {
+        if files::length(&files::wal_path(&self.shared.path)) < LARGEST_WAL || Instant::now() < self.next_truncate {
             return;
         }
-        self.next_truncate = Instant::now() + TRUNCATE_PAUSE;
-        let truncate = || {
+        let truncate = || -> rusqlite::Result<bool> {
             self.connection.busy_timeout(Duration::ZERO)?;
-            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-            self.connection.busy_timeout(files::BUSY)
+            let busy = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))?;
+            self.connection.busy_timeout(files::BUSY)?;
+            Ok(busy)
         };
-        if let Err(error) = truncate() {
-            tracing::warn!(%error, "emptying the delivery log's write-ahead log failed; it will be tried again");
+        match truncate() {
+            Ok(false) => return,
+            Ok(true) => {}
+            Err(error) => {
+                tracing::warn!(%error, "emptying the delivery log's write-ahead log failed; it will be tried again");
+            }
         }
+        self.next_truncate = Instant::now() + TRUNCATE_PAUSE;
     }
 }
 
