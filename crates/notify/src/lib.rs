@@ -6,7 +6,7 @@
 //! Nothing is told from memory: a change is first fanned out to one [`delivery::Message`] for each webhook that wants it
 //! ([`matching`], `feed`), in one transaction with the position in the source up to which that is done ([`log`]); then it is sent
 //! ([`queue`] decides when, [`send`] does it, in a [`format`](mod@format) and with a [`sign`]ature); then what came of it is recorded. A crash
-//! between any two repeats a request with the same id, and never loses one. `control` keeps the [`table`] of webhooks.
+//! between any two repeats a request with the same id, and never loses one. `control` keeps the [`table`] of webhooks; [`poll`] asks registries that tell nothing.
 
 mod control;
 pub mod deliveries;
@@ -16,6 +16,7 @@ pub mod format;
 pub mod log;
 pub mod matching;
 pub mod metrics;
+pub mod poll;
 pub mod queue;
 pub mod send;
 mod service;

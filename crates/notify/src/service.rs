@@ -7,7 +7,10 @@ use std::{sync::Arc, time::Duration};
 
 use kube::Client;
 use prometheus_client::registry::Registry as MetricsRegistry;
-use roadstead_outbound::guard;
+use roadstead_outbound::{
+    guard,
+    tags::{TagStore, TagStoreError},
+};
 use roadstead_reconcile::{Namespaces, Targets, targets::Cidr};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -17,6 +20,7 @@ use crate::{
     feed::{self, Feed, Known},
     log::{DeliveryLog, LogError},
     metrics::{self, Metrics},
+    poll::{Poller, Running},
     queue::{self, Runner},
     send::Sender,
     source::Source,
@@ -28,12 +32,14 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How it is to run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The namespaces whose webhooks are told.
     pub namespaces: Namespaces,
     /// Private addresses that may be reached.
     pub allow_targets: Vec<Cidr>,
+    /// What is known of the tags of polled registries; nobody else's.
+    pub tags: TagStore,
 }
 
 /// Why it did not start.
@@ -42,6 +48,9 @@ pub enum NotifyError {
     /// The delivery log.
     #[error("{0}")]
     Log(#[from] LogError),
+    /// What is known of polled registries.
+    #[error("{0}")]
+    Tags(#[from] TagStoreError),
     /// The machine's certificates.
     #[error("the client for deliveries: {0}")]
     Client(#[from] guard::Error),
@@ -66,7 +75,7 @@ impl Notify {
         options: Options,
         numbers: &mut MetricsRegistry,
     ) -> Result<Self, NotifyError> {
-        let Options { namespaces, allow_targets } = options;
+        let Options { namespaces, allow_targets, tags } = options;
         let targets = Targets::new(allow_targets);
         let http = guard::Client::new(guard::Options::new(targets.clone()))?;
         feed::begin(&log, source.as_ref(), &namespaces).await?;
@@ -78,6 +87,20 @@ impl Notify {
         let queue = Arc::new(Runner::start(log.clone(), sender, queue::Options::default(), metrics));
         let (registry, writer) = (Webhooks::default(), Writer::new(&client));
         tasks.spawn(writer.clone().run(client.clone(), registry.clone(), log.clone(), stop.clone()));
+        let (reports, touched) = (registry.clone(), writer.clone());
+        let poller = Poller {
+            log: log.clone(),
+            tags,
+            table: table.clone(),
+            tell: Arc::new(move |uid, report| {
+                reports.polled(uid, Some(report));
+                touched.touch();
+            }),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+            running: Running::default(),
+        };
+        poller.begin().await?;
         let (known, is_known) = watch::channel(Known::new());
         let controller = Controller {
             client,
@@ -87,6 +110,7 @@ impl Notify {
             queue: queue.clone(),
             registry,
             writer,
+            poller,
             targets,
             http,
             known,

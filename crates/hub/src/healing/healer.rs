@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use roadstead_outbound::registry::RegistryError;
-use roadstead_outbound::tags::{Obstacle, TagStore, Walked, walk};
+use roadstead_outbound::tags::{Obstacle, Scope, TagStore, Walked, walk};
 use roadstead_reconcile::backoff::{Backoff, dice, jitter};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -79,7 +79,7 @@ impl Healer {
         let Some(registry) = &endpoint.registry else { return Ok(Walked::default()) };
         let (journal, tags) = (&self.journal, &self.tags);
         let comparison = Comparison::begin(endpoint, registry, journal, tags).await?;
-        walk(registry, tags, &endpoint.stream.uid, &[], &mut self.resume, &comparison).await
+        walk(registry, tags, &endpoint.stream.uid, &Scope::all(), &mut self.resume, &comparison).await
     }
 }
 

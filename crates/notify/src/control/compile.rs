@@ -5,18 +5,27 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Uri};
 use k8s_openapi::api::core::v1::Secret as Object;
-use roadstead_api::{RegistryWebhookSpec, endpoint::Provider};
-use roadstead_outbound::{guard, headers};
+use roadstead_api::{
+    RegistryWebhookSpec,
+    endpoint::{Provider, SecretRef},
+};
+use roadstead_outbound::{
+    guard, headers,
+    registry::{Access, Registry},
+};
 use roadstead_reconcile::{Secret, Targets, parse};
 
 use super::registry::Endpoint;
 use crate::{
+    poll::Polled,
     queue::{Limits, Rate},
     send::OUR_HEADERS,
     sign::Signer,
     table::Route,
 };
 
+/// However short an interval a spec asks for, its registry is not asked more often.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(30);
 /// What `spec.timeout` may be.
 const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
 
@@ -83,9 +92,7 @@ pub(super) fn route(spec: &RegistryWebhookSpec, around: &Around<'_>) -> Result<A
 
 /// Whether the source is one that tells of images.
 pub(super) fn source(spec: &RegistryWebhookSpec, endpoint: Endpoint) -> Option<Result<(), Problem>> {
-    let Some(name) = &spec.source.endpoint else {
-        return Some(Err(Problem::new("PollingUnavailable", "this release asks no registries: name an endpoint")));
-    };
+    let Some(name) = &spec.source.endpoint else { return Some(Ok(())) };
     match endpoint {
         Endpoint::Unknown => None,
         Endpoint::Missing => Some(Err(Problem::new(
@@ -99,6 +106,41 @@ pub(super) fn source(spec: &RegistryWebhookSpec, endpoint: Endpoint) -> Option<R
             format!("WebhookEndpoint {name:?} is of provider {}, which tells of no images", provider.as_str()),
         ))),
     }
+}
+
+/// The registry that a webhook polls, if it does, ready to be asked; or what is missing for that.
+pub(super) fn polled(
+    uid: &str,
+    spec: &RegistryWebhookSpec,
+    around: &Around<'_>,
+) -> Option<Result<Arc<Polled>, Problem>> {
+    let poll = spec.source.poll.as_ref()?;
+    let compile = || {
+        let every = parse::duration(&poll.interval)
+            .map_err(|error| Problem::new("InvalidInterval", format!("spec.source.poll.interval: {error}")))?;
+        let value = |name: &str, key: &str| value(around.secrets, name, key);
+        let mut compared = Vec::new();
+        let credentials = match &poll.secret_ref {
+            None => None,
+            Some(SecretRef { name }) => {
+                let (user, password) = (value(name, "username")?, value(name, "password")?);
+                compared = [&user[..], b"\0", &password, b"\0"].concat();
+                let user = String::from_utf8(user)
+                    .map_err(|_| Problem::new("InvalidSecret", format!("Secret {name:?}: the username is not text")))?;
+                Some((user, Secret::new(password)))
+            }
+        };
+        let ca = poll.ca_ref.as_ref().map(|secret| value(&secret.name, "ca.crt")).transpose()?;
+        compared.extend(ca.iter().flatten());
+        let access = Access { url: &poll.url, credentials, ca: ca.as_deref(), targets: around.targets.clone() };
+        let registry = Registry::new(access)
+            .map_err(|error| Problem::new("InvalidRegistry", format!("spec.source.poll: {error}")))?;
+        let polled = Polled::new(uid, spec, poll, every.max(SHORTEST_INTERVAL), registry, compared);
+        polled
+            .map(Arc::new)
+            .map_err(|error| Problem::new("InvalidFilter", format!("spec.source.poll.repositories: {error}")))
+    };
+    Some(compile())
 }
 
 /// How fast to send; nothing while something is missing.
@@ -207,7 +249,33 @@ mod tests {
         assert_eq!(reason(Endpoint::Of(Provider::Github)), Some(Ok(())));
         let polled =
             self::spec(json!({"source": {"endpoint": null, "poll": {"url": "https://r", "repositories": ["a"]}}}));
-        assert!(source(&polled, Endpoint::Missing).is_some_and(|result| result.is_err()));
+        assert_eq!(source(&polled, Endpoint::Missing), Some(Ok(())), "it needs none");
+    }
+
+    #[test]
+    fn what_is_polled_needs_its_secrets() {
+        let (targets, secrets) = (Targets::new([]), secrets());
+        let http = guard::Client::new(guard::Options::new(targets.clone())).unwrap();
+        let around = Around { secrets: &secrets, targets: &targets, http: &http, previous: None };
+        let reason = |poll: serde_json::Value| {
+            let mut whole = json!({"url": "https://registry.example.com", "repositories": ["team/*"]});
+            json_patch::merge(&mut whole, &poll);
+            let spec = spec(json!({"source": {"endpoint": null, "poll": whole}}));
+            polled("uid", &spec, &around).map(|result| result.map(drop).map_err(|problem| problem.reason))
+        };
+        for (poll, expected) in [
+            (json!({}), Ok(())),
+            (json!({"interval": "1s"}), Ok(())),
+            (json!({"interval": "soon"}), Err("InvalidInterval")),
+            (json!({"url": "registry.example.com"}), Err("InvalidRegistry")),
+            (json!({"repositories": ["team/***"]}), Err("InvalidFilter")),
+            (json!({"secretRef": {"name": "none"}}), Err("SecretMissing")),
+            (json!({"secretRef": {"name": "client"}}), Err("SecretMissing")),
+            (json!({"caRef": {"name": "ca"}}), Err("InvalidRegistry")),
+        ] {
+            assert_eq!(reason(poll.clone()), Some(expected), "{poll}");
+        }
+        assert!(polled("uid", &spec(json!({})), &around).is_none());
     }
 
     #[test]

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::registry::{Key, Registry};
 pub(crate) use self::status::Writer;
-use crate::{feed::Known, log::DeliveryLog, queue::Handle, table::Table};
+use crate::{feed::Known, log::DeliveryLog, poll::Poller, queue::Handle, table::Table};
 
 pub(crate) use self::registry::Registry as Webhooks;
 
@@ -52,6 +52,8 @@ pub(crate) struct Controller {
     pub(crate) queue: Arc<Handle>,
     pub(crate) registry: Registry,
     pub(crate) writer: Writer,
+    /// Asks the registries of those that poll one.
+    pub(crate) poller: Poller,
     /// Private addresses that may be reached.
     pub(crate) targets: Targets,
     /// The client of all webhooks without authorities of their own.

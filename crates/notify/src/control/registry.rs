@@ -14,6 +14,7 @@ use roadstead_api::{
 use roadstead_reconcile::scope::Listing;
 
 use super::compile::Problem;
+use crate::poll::Report;
 
 /// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,6 +45,8 @@ pub(super) struct Entry {
     /// What is said of it; `None` while that is not known yet.
     pub ready: Option<Result<(), Problem>>,
     pub observed: ObservedRequests,
+    /// What asking its registry came to, as far as it polls one; filled in where it is told.
+    pub polled: Option<Report>,
 }
 
 /// What is known of a webhook's endpoint.
@@ -65,6 +68,8 @@ pub struct Registry(Arc<RwLock<Observed>>);
 struct Observed {
     objects: BTreeMap<Key, Arc<RegistryWebhook>>,
     entries: HashMap<Key, Entry>,
+    /// By uid.
+    polled: HashMap<String, Report>,
     endpoints: HashMap<Key, Provider>,
     /// Namespaces of which the endpoints are known; `None` stands for all.
     endpoints_listed: HashSet<Option<String>>,
@@ -92,10 +97,20 @@ impl Registry {
             let all = observed.entries.iter().filter(|(_, entry)| entry.ready.is_some());
             all.filter_map(|(key, entry)| {
                 let object = observed.objects.get(key)?;
-                (object.meta().uid.as_deref() == Some(&entry.uid)).then(|| (key.clone(), entry.clone(), object.clone()))
+                let polled = observed.polled.get(&entry.uid).cloned();
+                (object.meta().uid.as_deref() == Some(&entry.uid))
+                    .then(|| (key.clone(), Entry { polled, ..entry.clone() }, object.clone()))
             })
             .collect()
         })
+    }
+
+    /// Takes note of what asking a registry came to; `None`: the webhook no longer polls one.
+    pub(crate) fn polled(&self, uid: &str, report: Option<Report>) {
+        self.write(|observed| match report {
+            Some(report) => observed.polled.insert(uid.to_owned(), report),
+            None => observed.polled.remove(uid),
+        });
     }
 
     /// The endpoint that a webhook of this namespace names.
@@ -228,7 +243,9 @@ impl Observed {
 pub(super) fn secrets_of(spec: &RegistryWebhookSpec) -> impl Iterator<Item = &str> {
     let headers = spec.headers_from.as_ref().map(|from| from.secret_ref.name.as_str());
     let ca = spec.ca_ref.as_ref().map(|secret| secret.name.as_str());
-    std::iter::once(spec.secret_ref.name.as_str()).chain(headers).chain(ca)
+    let polled = spec.source.poll.iter().flat_map(|poll| poll.secret_ref.iter().chain(&poll.ca_ref));
+    let polled = polled.map(|secret| secret.name.as_str());
+    std::iter::once(spec.secret_ref.name.as_str()).chain(headers).chain(ca).chain(polled)
 }
 
 /// Whether nothing that the controller acts on differs.

@@ -54,8 +54,13 @@ impl Controller {
         self.table.put(&uid, Some(Arc::new(webhook(wants.clone().ok(), route.clone()))));
         let generation = object.meta().generation.unwrap_or_default();
         let observed = || status_of(&object).observed.unwrap_or_default();
-        let mut entry =
-            known.unwrap_or_else(|| Entry { uid: uid.clone(), generation, ready: None, observed: observed() });
+        let mut entry = known.unwrap_or_else(|| Entry {
+            uid: uid.clone(),
+            generation,
+            ready: None,
+            observed: observed(),
+            polled: None,
+        });
         self.registry.put(key, Some(entry.clone()));
 
         let secrets = self.secrets(&key.namespace, &object.spec).await?;
@@ -63,11 +68,24 @@ impl Controller {
         let around =
             Around { secrets: &secrets, targets: &self.targets, http: &self.http, previous: previous.as_deref() };
         let route = compile::route(&object.spec, &around);
+        let polled = compile::polled(&uid, &object.spec, &around);
         let published = Arc::new(webhook(wants.clone().ok(), route.as_ref().ok().cloned()));
         self.queue.configure(&uid, Some(published.limits));
         self.table.put(&uid, Some(published));
         entry.generation = generation;
-        entry.ready = self.judge(key, &object.spec, wants.map(drop), route.map(drop));
+        let asked = match polled {
+            // Asked while it is suspended too: what is found is queued.
+            Some(Ok(polled)) => {
+                self.poller.configure(&uid, Some(polled));
+                Ok(())
+            }
+            other => {
+                self.poller.configure(&uid, None);
+                self.registry.polled(&uid, None);
+                other.map_or(Ok(()), |result| result.map(drop))
+            }
+        };
+        entry.ready = self.judge(key, &object.spec, wants.map(drop), asked.and(route.map(drop)));
         self.registry.put(key, Some(entry.clone()));
         let requested = self.act(key, &object, &mut entry).await;
         self.registry.put(key, Some(entry));
@@ -126,6 +144,8 @@ impl Controller {
     async fn forget(&self, uid: &str) -> Result<(), Error> {
         self.table.put(uid, None);
         self.queue.configure(uid, None);
+        self.poller.configure(uid, None);
+        self.registry.polled(uid, None);
         Ok(self.log.forget(uid).await?)
     }
 

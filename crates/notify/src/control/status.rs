@@ -70,6 +70,14 @@ fn desired(entry: &Entry, stats: &Stats, previous: &RegistryWebhookStatus, now: 
             set(Wanted { kind: "Delivering", status: None, reason: "NothingSent", message })
         }
     };
+    match entry.polled.as_ref().map(|report| &report.reachable) {
+        Some(Ok(message)) => drop(set(Wanted::new("RegistryReachable", true, "Compared", message))),
+        Some(Err((reason, message))) => drop(set(Wanted::new("RegistryReachable", false, reason, message))),
+        None => {}
+    }
+    if entry.polled.is_none() {
+        conditions::remove(&mut conditions, "RegistryReachable");
+    }
     RegistryWebhookStatus {
         state: Some(state),
         reason,
@@ -85,7 +93,7 @@ fn desired(entry: &Entry, stats: &Stats, previous: &RegistryWebhookStatus, now: 
             message: last.text.clone(),
         }),
         observed: Some(entry.observed.clone()),
-        last_poll: previous.last_poll.clone(),
+        last_poll: entry.polled.as_ref().and_then(|report| report.at.clone()).or_else(|| previous.last_poll.clone()),
         conditions,
         observed_generation: Some(entry.generation),
     }
@@ -129,7 +137,7 @@ impl Writer {
     }
 
     /// Says that a status may have changed otherwise than by the log.
-    pub(super) fn touch(&self) {
+    pub(crate) fn touch(&self) {
         self.touched.notify_one();
     }
 
@@ -216,6 +224,7 @@ impl Known {
         let Some((old, written, version)) = &self.from else { return false };
         written == stats
             && (old.generation, &old.ready, &old.observed) == (entry.generation, &entry.ready, &entry.observed)
+            && old.polled == entry.polled
             && *version == object.metadata.resource_version
     }
 
@@ -315,7 +324,7 @@ mod tests {
     }
 
     fn entry(ready: Option<Result<(), Problem>>) -> Entry {
-        Entry { uid: "u".into(), generation: 2, ready, observed: ObservedRequests::default() }
+        Entry { uid: "u".into(), generation: 2, ready, observed: ObservedRequests::default(), polled: None }
     }
 
     fn condition<'a>(status: &'a RegistryWebhookStatus, kind: &str) -> (&'a str, &'a str) {

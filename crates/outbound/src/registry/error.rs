@@ -8,8 +8,8 @@ use crate::guard;
 /// Why a registry could not be asked or did not answer. Never contains credentials or what the answer said.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryError {
-    /// `spec.registry.url` is no base URL.
-    #[error("spec.registry.url: expected http:// or https://, a host, and no query")]
+    /// The registry's URL is no base URL.
+    #[error("the registry's URL must be http:// or https:// and a host, without user and query")]
     BadUrl,
     /// The CA's Secret holds no certificate, or this machine has none.
     #[error("{0}")]
@@ -24,7 +24,7 @@ pub enum RegistryError {
     #[error("the registry did not answer within {} seconds", DEADLINE.as_secs())]
     Timeout,
     /// Credentials are missing or wrong, or do not suffice.
-    #[error("the registry refuses the credentials of spec.registry.secretRef")]
+    #[error("the registry refuses the credentials, or wants some")]
     Denied,
     /// The registry wants a token from an address that must not get the credentials.
     #[error("the registry names a token realm that is neither https nor its own host")]

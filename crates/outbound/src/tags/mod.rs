@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 pub use self::compare::{Difference, compare};
 pub use self::store::{Baseline, Found, Source, Step, TagStore, TagStoreError};
-pub use self::sweep::{look, repositories};
+pub use self::sweep::{Scope, look, repositories};
 pub use self::walk::{Obstacle, Settle, Walked, walk};
 
 /// Digest by tag, of one repository.

@@ -1,36 +1,64 @@
 //! Looking at a registry: which repositories there are, and what one of them has.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{Known, Seen, Tagged};
-use crate::glob;
 use crate::registry::{Registry, RegistryError, Tags, is_tag};
 
 /// Questions to one registry at the same time.
 const CONCURRENCY: usize = 4;
 
+/// Which repositories of a registry are meant.
+#[derive(Clone)]
+pub struct Scope {
+    names: BTreeSet<String>,
+    others: Option<Wanted>,
+}
+
+/// Whether a repository of this name is meant.
+type Wanted = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+impl Scope {
+    /// All of them.
+    pub fn all() -> Scope {
+        Scope::named([]).and(|_| true)
+    }
+
+    /// These, whether the registry lists them or not.
+    pub fn named(names: impl IntoIterator<Item = String>) -> Scope {
+        Scope { names: names.into_iter().collect(), others: None }
+    }
+
+    /// Beside those, what `wanted` takes of the registry's catalog, and of what is known: many registries give their catalog to nobody.
+    pub fn and(self, wanted: impl Fn(&str) -> bool + Send + Sync + 'static) -> Scope {
+        Scope { others: Some(Arc::new(wanted)), ..self }
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}{}", self.names, if self.others.is_some() { " and others" } else { "" })
+    }
+}
+
 /// Repositories to look at, and whether the registry's catalog is among them.
-///
-/// `patterns` are names and globs; none stands for all. Names are looked at whether the registry lists them or not; globs choose from its
-/// catalog and from `known`, since many registries give their catalog to nobody.
 ///
 /// # Errors
 /// The catalog could not be asked for; a refusal is none.
 pub async fn repositories(
     registry: &Registry,
-    patterns: &[String],
+    scope: &Scope,
     known: impl IntoIterator<Item = String>,
 ) -> Result<(BTreeSet<String>, bool), RegistryError> {
-    let mut names: BTreeSet<String> = patterns.iter().filter(|pattern| glob::is_literal(pattern)).cloned().collect();
-    if !patterns.is_empty() && names.len() == patterns.len() {
-        return Ok((names, false));
-    }
-    let wanted = |name: &String| patterns.is_empty() || patterns.iter().any(|pattern| glob::matches(pattern, name));
+    let mut names = scope.names.clone();
+    let Some(wanted) = &scope.others else { return Ok((names, false)) };
     let catalog = registry.catalog().await?;
     let has_catalog = catalog.is_some();
-    names.extend(catalog.into_iter().flatten().chain(known).filter(wanted));
+    names.extend(catalog.into_iter().flatten().chain(known).filter(|name| wanted(name)));
     Ok((names, has_catalog))
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{Baseline, Step, TagStore, TagStoreError, repositories};
+use super::{Baseline, Scope, Step, TagStore, TagStoreError, repositories};
 use crate::registry::{Registry, RegistryError};
 
 /// Repositories that fail one after the other until the registry is left alone for a while.
@@ -52,7 +52,7 @@ pub struct Walked {
     pub catalog: bool,
 }
 
-/// Settles all repositories of a source that `patterns` stand for (see [`repositories()`]), one after the other. `resume` is where the last
+/// Settles all repositories of a source that are in `scope`, one after the other. `resume` is where the last
 /// walk was broken off, and then where this one was; so a repository that can't be read does not keep those behind it from being looked at.
 ///
 /// # Errors
@@ -62,14 +62,14 @@ pub async fn walk<S: Settle>(
     registry: &Registry,
     store: &TagStore,
     source: &str,
-    patterns: &[String],
+    scope: &Scope,
     resume: &mut String,
     settler: &S,
 ) -> Result<Walked, Obstacle<S::Error>> {
     let own = |error: TagStoreError| Obstacle::Own(error.into());
     registry.check().await?;
     let known = store.repositories(source).await.map_err(own)?;
-    let (names, catalog) = repositories(registry, patterns, known).await?;
+    let (names, catalog) = repositories(registry, scope, known).await?;
     let mut walked = Walked { repositories: names.len(), catalog, ..Walked::default() };
     let (behind, before): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| *name > *resume);
     let (mut in_a_row, mut whole) = (0, true);

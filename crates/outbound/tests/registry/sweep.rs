@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
 use roadstead_outbound::registry::RegistryError;
-use roadstead_outbound::tags::{Known, Seen, Tagged, look, repositories};
+use roadstead_outbound::tags::{Known, Scope, Seen, Tagged, look, repositories};
 use serde_json::json;
 
 use super::support::{answer, registry, serve, serve_requests};
@@ -96,16 +96,16 @@ async fn repositories_come_from_names_the_catalog_and_what_is_known() -> Result<
         serve(|_| answer(200, &[], json!({"repositories": ["team-a/x", "team-b/y", "Not/Valid"]}).to_string())).await?;
     let closed = serve(|_| answer(403, &[], "")).await?;
     let known = || ["team-a/known".to_owned(), "other".to_owned()];
-    for (url, patterns, expected, catalog) in [
-        (&open, &[][..], names(&["other", "team-a/known", "team-a/x", "team-b/y"]), true),
-        (&open, &["team-a/*"], names(&["team-a/known", "team-a/x"]), true),
-        (&open, &["team-b/z", "team-a/?"], names(&["team-a/x", "team-b/z"]), true),
-        (&open, &["team-b/z"], names(&["team-b/z"]), false),
-        (&closed, &[], names(&["other", "team-a/known"]), false),
-        (&closed, &["team-a/*", "team-b/z"], names(&["team-a/known", "team-b/z"]), false),
+    let z = || Scope::named(["team-b/z".to_owned()]);
+    let team_a = |name: &str| name.starts_with("team-a/");
+    for (url, scope, expected, catalog) in [
+        (&open, Scope::all(), names(&["other", "team-a/known", "team-a/x", "team-b/y"]), true),
+        (&open, z().and(team_a), names(&["team-a/known", "team-a/x", "team-b/z"]), true),
+        (&open, z(), names(&["team-b/z"]), false),
+        (&closed, Scope::all(), names(&["other", "team-a/known"]), false),
+        (&closed, z().and(team_a), names(&["team-a/known", "team-b/z"]), false),
     ] {
-        let patterns: Vec<String> = patterns.iter().map(|pattern| pattern.to_string()).collect();
-        assert_eq!(repositories(&registry(url)?, &patterns, known()).await?, (expected, catalog), "{patterns:?}");
+        assert_eq!(repositories(&registry(url)?, &scope, known()).await?, (expected, catalog), "{scope:?}");
     }
     Ok(())
 }

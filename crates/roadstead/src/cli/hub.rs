@@ -145,7 +145,7 @@ async fn serve(args: Args) -> Result<()> {
     let log = platform::open_log(&data_dir, args.log_quota, &mut metrics).await?;
     let system_namespace = args.system.namespace();
     let options = roadstead_hub::Options {
-        tags: platform::open_tags(&data_dir)?,
+        tags: platform::open_tags(&data_dir.tags())?,
         listener,
         transport,
         ca_pem,
@@ -158,8 +158,11 @@ async fn serve(args: Args) -> Result<()> {
     };
     let hub = Hub::start(client.clone(), log.clone(), options, &mut metrics).context("the hub")?;
     let deliveries = platform::open_deliveries(&data_dir, &mut metrics).await?;
-    let notify_options =
-        roadstead_notify::Options { namespaces: args.watched.namespaces(), allow_targets: args.allow_targets };
+    let notify_options = roadstead_notify::Options {
+        namespaces: args.watched.namespaces(),
+        allow_targets: args.allow_targets,
+        tags: platform::open_tags(&data_dir.polled())?,
+    };
     let webhooks = Webhooks::start(client, log.clone(), deliveries, notify_options, &mut metrics).await?;
     eprintln!("the hub listens on {}", hub.address());
     let ready = hub.readiness();

@@ -5,7 +5,7 @@
 //! | `store.db`, `secrets.key`, `pki/`, `audit.log` | the control plane: objects, the key of Secrets, the authority, who did what |
 //! | `log/` | the event log |
 //! | `deliveries/` | the delivery log of registry webhooks |
-//! | `tags.db` | what is known of registries' tags; learnt again if it is missing |
+//! | `tags.db`, `polled.db` | what is known of the tags of endpoints' and of polled registries; learnt again if it is missing |
 //! | `kubeconfig` | the administrator's, mode 0600 |
 //! | `addresses.json` | where a running `up` listens |
 
@@ -64,6 +64,11 @@ impl DataDir {
     /// What is known of registries' tags.
     pub fn tags(&self) -> PathBuf {
         self.0.join("tags.db")
+    }
+
+    /// What is known of the tags of polled registries.
+    pub fn polled(&self) -> PathBuf {
+        self.0.join("polled.db")
     }
 
     /// Where data goes if nothing is said: `$XDG_DATA_HOME/roadstead` or `~/.local/share/roadstead`.

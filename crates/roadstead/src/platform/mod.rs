@@ -151,7 +151,7 @@ impl Platform {
         };
         let targets = allowed_targets(&options, addresses.hub);
         let hub_options = roadstead_hub::Options {
-            tags: open_tags(&data_dir)?,
+            tags: open_tags(&data_dir.tags())?,
             listener: listeners.hub,
             transport: Transport::Both(tls.clone()),
             ca_pem,
@@ -165,7 +165,11 @@ impl Platform {
         let hub = Hub::start(plane.client(), log.clone(), hub_options, &mut metrics).context("the hub")?;
         hub.readiness().hold(true);
         hub.complete(HUB_PATIENCE).await?;
-        let notify_options = roadstead_notify::Options { namespaces: Namespaces::default(), allow_targets: targets };
+        let notify_options = roadstead_notify::Options {
+            namespaces: Namespaces::default(),
+            allow_targets: targets,
+            tags: open_tags(&data_dir.polled())?,
+        };
         let webhooks = Webhooks::start(plane.client(), log.clone(), deliveries, notify_options, &mut metrics).await?;
         let agent_options = roadstead_agent::Options {
             hubs: [("main".to_string(), HubAccess::Client { client: plane.client(), identity: None })].into(),
@@ -258,8 +262,8 @@ pub async fn open_log(data_dir: &DataDir, quota: Option<u64>, metrics: &mut Regi
 }
 
 /// Opens what is known of registries' tags.
-pub fn open_tags(data_dir: &DataDir) -> Result<TagStore> {
-    TagStore::open(&data_dir.tags()).context("the store of tags")
+pub fn open_tags(path: &Path) -> Result<TagStore> {
+    TagStore::open(path).context("the store of tags")
 }
 
 /// `up` bound to loopback is somebody's own machine: then what is on loopback may be reached.
