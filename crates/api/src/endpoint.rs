@@ -258,6 +258,12 @@ fn default_reconcile_interval() -> String {
 
 impl Default for Registry {
     fn default() -> Self {
+        Self { url: String::new(), secret_ref: None, ca_ref: None, reconcile_interval: default_reconcile_interval() }
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
         let reconcile_interval = default_reconcile_interval();
         Self { url: String::new(), secret_ref: None, ca_ref: None, reconcile_interval }
     }
