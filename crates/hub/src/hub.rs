@@ -145,8 +145,8 @@ impl Hub {
         };
         tasks.spawn(healing.run(stop.clone()));
         let ingest = Ingest::new(endpoints, journal);
-        if let Some(aggregate::Options { listener, tls, .. }) = options.aggregate {
-            aggregate::spawn(&tasks, client.clone(), log.clone(), listener, tls, stop.clone());
+        if let Some(aggregate) = options.aggregate {
+            aggregate::spawn(&tasks, client.clone(), log.clone(), aggregate, stop.clone());
         }
         let gateway = gateway::service(&client, &namespaces, log, &registry, &known, stop.clone());
         let routes = PublicRoutes::new(ingest, gateway, options.trusted_proxies, readiness.clone());

@@ -77,7 +77,8 @@ impl World {
         let tls = tls_config(server_config(vec![cert], key).unwrap());
         let world = Self { _server: server, _dir: dir, client, serving, port, stop, tasks };
         world.name(front).await;
-        aggregate::spawn(&world.tasks, world.client.clone(), log, listener, tls, world.stop.clone());
+        let options = aggregate::Options { listener, tls, ca_pem: String::new(), extra: Vec::new() };
+        aggregate::spawn(&world.tasks, world.client.clone(), log, options, world.stop.clone());
         world
     }
 

@@ -21,7 +21,7 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 use roadstead_kubewire::{
-    Catalog,
+    Catalog, Resource,
     server::{self, TlsConfig, Transport, clients_proven, tls_config},
     service::ApiService,
 };
@@ -45,28 +45,22 @@ pub struct Options {
     pub tls: TlsConfig,
     /// PEM of the authority of that certificate, to be published; empty where the certificate is the user's own.
     pub ca_pem: String,
+    /// What else of the group is served beside the events.
+    pub extra: Vec<Arc<dyn Resource>>,
 }
 
 /// Serves until `stop`, as soon as it is known who the front proxy is.
-pub fn spawn(
-    tasks: &TaskTracker,
-    client: Client,
-    log: Arc<dyn Log>,
-    listener: TcpListener,
-    tls: TlsConfig,
-    stop: CancellationToken,
-) {
+pub fn spawn(tasks: &TaskTracker, client: Client, log: Arc<dyn Log>, options: Options, stop: CancellationToken) {
     let (sender, known) = watch::channel(None);
     tasks.spawn(follow(Api::namespaced(client.clone(), SOURCE.0), sender, stop.clone()));
     // Ends when `follow` does, having let requests finish.
-    tasks.spawn(serve(client, log, listener, tls, known, stop));
+    tasks.spawn(serve(client, log, options, known, stop));
 }
 
 async fn serve(
     client: Client,
     log: Arc<dyn Log>,
-    listener: TcpListener,
-    tls: TlsConfig,
+    Options { listener, tls, extra, .. }: Options,
     mut known: watch::Receiver<Option<Arc<FrontProxy>>>,
     stop: CancellationToken,
 ) {
@@ -75,7 +69,8 @@ async fn serve(
         Ok(config) => tls_config(config),
         Err(error) => return tracing::error!(%error, "the aggregated API cannot be served"),
     };
-    let catalog = Catalog::new(vec![Arc::new(EventsResource::new(log))]);
+    let events: Arc<dyn Resource> = Arc::new(EventsResource::new(log));
+    let catalog = Catalog::new([events].into_iter().chain(extra).collect());
     let authenticator = Arc::new(RequestHeaders::new(known.clone()));
     let authorizer = Arc::new(SubjectAccess::new(client));
     let service = ApiService::builder(catalog, authenticator, authorizer).aggregated().shutdown(stop.clone()).build();

@@ -5,7 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::{Context, Result, bail};
 use roadstead_apiserver::pki::Ca;
 use roadstead_hub::{Hub, aggregate};
-use roadstead_kubewire::server::Transport;
+use roadstead_kubewire::{Resource, server::Transport};
+use roadstead_notify::deliveries::DeliveriesResource;
 use roadstead_reconcile::targets::Cidr;
 use tokio_util::sync::CancellationToken;
 
@@ -93,6 +94,7 @@ impl Aggregate {
         self,
         data_dir: &DataDir,
         namespace: &str,
+        extra: Vec<Arc<dyn Resource>>,
         stop: &CancellationToken,
     ) -> Result<Option<aggregate::Options>> {
         let Some(address) = self.aggregate_listen else { return Ok(None) };
@@ -110,7 +112,7 @@ impl Aggregate {
                 (certificate::for_names(ca, names, stop.clone())?, pem)
             }
         };
-        Ok(Some(aggregate::Options { listener, tls, ca_pem }))
+        Ok(Some(aggregate::Options { listener, tls, ca_pem, extra }))
     }
 }
 
@@ -143,6 +145,8 @@ async fn serve(args: Args) -> Result<()> {
     let drain_delay = args.drain_delay.unwrap_or(Duration::from_secs(if in_cluster { 5 } else { 0 }));
     let data_dir = DataDir::open(&args.data_dir)?;
     let log = platform::open_log(&data_dir, args.log_quota, &mut metrics).await?;
+    let deliveries = platform::open_deliveries(&data_dir, &mut metrics).await?;
+    let told: Arc<dyn Resource> = Arc::new(DeliveriesResource::new(deliveries.clone()));
     let system_namespace = args.system.namespace();
     let options = roadstead_hub::Options {
         tags: platform::open_tags(&data_dir.tags())?,
@@ -153,11 +157,10 @@ async fn serve(args: Args) -> Result<()> {
         trusted_proxies: args.trusted_proxies,
         allow_targets: args.allow_targets.clone(),
         namespaces: args.watched.namespaces(),
-        aggregate: args.aggregate.open(&data_dir, &system_namespace, &stop).await?,
+        aggregate: args.aggregate.open(&data_dir, &system_namespace, vec![told], &stop).await?,
         system_namespace,
     };
     let hub = Hub::start(client.clone(), log.clone(), options, &mut metrics).context("the hub")?;
-    let deliveries = platform::open_deliveries(&data_dir, &mut metrics).await?;
     let notify_options = roadstead_notify::Options {
         namespaces: args.watched.namespaces(),
         allow_targets: args.allow_targets,

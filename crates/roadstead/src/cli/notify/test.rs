@@ -7,6 +7,7 @@ use kube::api::ListParams;
 use roadstead_api::RegistryWebhookStatus;
 use roadstead_api::names::ANNOTATION_TEST_DELIVERY;
 use roadstead_api::registry_webhook::DeliveryState;
+use roadstead_reconcile::patch::is_not_found;
 
 use super::{Delivery, ask, deliveries, deliveries_api, delivery_kind};
 use crate::cli::change::Patience;
@@ -43,15 +44,21 @@ fn tested(status: &RegistryWebhookStatus) -> Option<&String> {
 /// Waits for the first attempt of the test that was asked for with `value`, and says what came of it.
 ///
 /// # Errors
-/// The receiver did not take it, or there was no attempt in time.
+/// The receiver did not take it, or there was no attempt in time. A control plane that does not serve deliveries is none.
 pub async fn report(plane: &Plane, name: &str, value: &str, patience: Patience) -> Result<Option<Delivery>> {
     let (api, event) = (deliveries_api(plane), format!("test/{value}"));
     let selector = ListParams::default().fields(&format!("spec.webhook={name},spec.event={event}"));
-    let tried = async || {
-        let found = api.list(&selector).await?.items;
-        Ok(found.into_iter().find(|delivery| delivery.status.as_ref().is_some_and(|status| status.attempt > 0)))
+    let tried = async || match api.list(&selector).await {
+        Ok(found) => {
+            let tried = |delivery: &Delivery| delivery.status.as_ref().is_some_and(|status| status.attempt > 0);
+            Ok(found.items.into_iter().find(tried).map(Some))
+        }
+        Err(error) if is_not_found(&error) => Ok(Some(None)),
+        Err(error) => Err(error.into()),
     };
-    let Some(delivery) = patience.poll(&format!("the test message to {name} is answered"), tried).await? else {
+    let answered = patience.poll(&format!("the test message to {name} is answered"), tried).await?;
+    let Some(delivery) = answered.flatten() else {
+        eprintln!("what became of the test message: roadstead notify show {name}");
         return Ok(None);
     };
     let status = delivery.status.clone().unwrap_or_default();
