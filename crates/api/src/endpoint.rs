@@ -262,13 +262,6 @@ impl Default for Registry {
     }
 }
 
-impl Default for Registry {
-    fn default() -> Self {
-        let reconcile_interval = default_reconcile_interval();
-        Self { url: String::new(), secret_ref: None, ca_ref: None, reconcile_interval }
-    }
-}
-
 /// A token bucket.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
