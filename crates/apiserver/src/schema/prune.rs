@@ -79,8 +79,9 @@ fn prune_fields(
             };
         }
         let stays = keep == Keep::Sent || keep == Keep::Nulls && !field.typed;
-        // That there are no managed fields is told by an empty list of them.
-        let counts = keep == Keep::Sent || field.typed && name == "managedFields";
+        // An empty list of managed fields says that there shall be none; of a custom resource, whose metadata is written anew
+        // before it is looked at, it says nothing.
+        let counts = keep == Keep::Sent || nodes[0].typed && name == "managedFields";
         if value.is_null() && !field.nullable && !stays
             || !counts && field.typed && (empty(field, value) && !field.nullable || field.zero_absent && zero(value))
         {
