@@ -19,9 +19,6 @@ use crate::{image, tools};
 
 /// Operations of the comparison, unless said otherwise.
 const OPERATIONS: u32 = 2_000;
-/// Families of operations that are compared, unless said otherwise: those in which differences are rare. The others are tried by hand,
-/// until theirs are few.
-const FAMILIES: [&str; 3] = ["crud", "patches", "scaling"];
 
 /// What is run, and where.
 #[derive(Args)]
@@ -41,8 +38,8 @@ pub struct E2e {
     /// Where the random operations start [default: the time].
     #[arg(long)]
     seed: Option<u64>,
-    /// A family of operations to compare; repeatable.
-    #[arg(long = "family", value_name = "FAMILY", default_values = FAMILIES)]
+    /// A family of operations to compare; repeatable [default: all].
+    #[arg(long = "family", value_name = "FAMILY")]
     families: Vec<String>,
     /// Arguments for `cargo test`, e.g. a test's name.
     #[arg(last = true)]
