@@ -15,7 +15,7 @@ use http::Method;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 
 use super::session::{Access, Session};
 use crate::report::Samples;
@@ -128,11 +128,13 @@ async fn watch(access: &Access, namespace: &str, watchers: usize, count: usize) 
     let own = "fieldSelector=metadata.name%21%3Dkube-root-ca.crt";
     let watch = format!("{path}?watch=1&resourceVersion={version}&timeoutSeconds=600&{own}");
     let (times, mut seen) = mpsc::unbounded_channel();
+    // Ended with it: what is measured next has no watchers.
+    let mut reports = JoinSet::new();
     for _ in 0..watchers {
         let mut session = access.open().await?;
         let (status, body) = session.begin(Method::GET, &watch, Bytes::new()).await?;
         ensure!(status == 200, "the watch was answered {status}");
-        tokio::spawn(report(session, body, times.clone()));
+        reports.spawn(report(session, body, times.clone()));
     }
     let (mut each, mut last) = (Vec::new(), Vec::new());
     for n in 0..count {
