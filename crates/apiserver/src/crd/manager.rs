@@ -72,7 +72,7 @@ impl Crds {
 
     /// Works until `shutdown`.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
-        let mut cursor = self.store.feed(RESOURCE).cursor(0);
+        let mut cursor = self.store.feed(RESOURCE).cursor(0, None);
         loop {
             // Only a wake-up; what is done follows from the state alone.
             let _ = cursor.ready(0);

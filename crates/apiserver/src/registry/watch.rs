@@ -69,7 +69,7 @@ pub(super) fn watch(
     let table = || state.table(&registry.kind.resource);
     let watcher = Watcher {
         selection,
-        cursor: feed.cursor(from),
+        cursor: feed.cursor(from, namespace),
         initial: initial.then(|| Initial { table: table(), after: None, announced: announced && options.bookmarks }),
         ready: VecDeque::new(),
         next_bookmark: options.bookmarks.then(next_bookmark),

@@ -1,12 +1,13 @@
 //! The last changes of one resource: a ring bounded in number and bytes, which every watcher reads at its own pace.
 //!
 //! Watchers hold a position (a resourceVersion) and wait for a newer one; nothing is queued for anybody, so a slow watcher
-//! costs nothing and, once its position has left the ring, is told so. Because each change keeps what was before it, the
-//! ring also answers what the resource looked like at any version that it covers.
+//! costs nothing and, once its position has left the ring, is told so. Who follows one namespace sleeps while others change, but
+//! for a nudge now and then, so that its position does not leave the ring. Because each change keeps what was before it, the ring
+//! also answers what the resource looked like at any version that it covers.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use tokio::sync::watch;
@@ -61,18 +62,29 @@ impl Ring {
     }
 }
 
+/// Those who follow one namespace each.
+#[derive(Debug, Default)]
+struct Scoped {
+    newest: HashMap<String, watch::Sender<u64>>,
+    /// Changes, and bytes of them, since all were woken.
+    changes: usize,
+    bytes: usize,
+}
+
 /// The changes of one resource.
 #[derive(Debug)]
 pub struct Feed {
     ring: RwLock<Ring>,
+    bounds: Bounds,
     newest: watch::Sender<u64>,
+    scoped: Mutex<Scoped>,
 }
 
 impl Feed {
     /// An empty feed that can be resumed from `floor` on.
     pub fn new(bounds: Bounds, floor: u64) -> Self {
         let ring = Ring { bounds, floor, bytes: 0, changes: VecDeque::new() };
-        Self { ring: RwLock::new(ring), newest: watch::Sender::new(floor) }
+        Self { ring: RwLock::new(ring), bounds, newest: watch::Sender::new(floor), scoped: Mutex::default() }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Ring> {
@@ -90,9 +102,29 @@ impl Feed {
         self.read().floor
     }
 
-    /// Wakes the watchers for everything up to `version`.
-    pub(super) fn wake(&self, version: u64) {
+    /// Wakes those whom `changes`, which end with `version`, concern; and everybody before a quarter of the ring is new to them.
+    pub(super) fn wake(&self, version: u64, changes: &[&Arc<Change>]) {
         self.newest.send_replace(version);
+        let mut scoped = self.scoped();
+        if scoped.newest.is_empty() {
+            return;
+        }
+        scoped.changes += changes.len();
+        scoped.bytes += changes.iter().map(|change| change.size()).sum::<usize>();
+        if scoped.changes > self.bounds.changes / 4 || scoped.bytes > self.bounds.bytes / 4 {
+            (scoped.changes, scoped.bytes) = (0, 0);
+            scoped.newest.values().for_each(|newest| drop(newest.send_replace(version)));
+            return;
+        }
+        for change in changes {
+            if let Some(newest) = scoped.newest.get(&*change.key.namespace) {
+                newest.send_replace(version);
+            }
+        }
+    }
+
+    fn scoped(&self) -> MutexGuard<'_, Scoped> {
+        self.scoped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// At most `limit` changes after `version`.
@@ -139,9 +171,19 @@ impl Feed {
         self.newest.subscribe()
     }
 
-    /// A cursor behind `version`.
-    pub fn cursor(self: &Arc<Self>, version: u64) -> Cursor {
-        Cursor { newest: self.newest.subscribe(), feed: self.clone(), position: version }
+    /// A cursor behind `version`, woken for changes of `namespace`, or of all. It hands out the others' too.
+    pub fn cursor(self: &Arc<Self>, version: u64, namespace: Option<&str>) -> Cursor {
+        let newest = match namespace {
+            None => self.newest.subscribe(),
+            Some(namespace) => {
+                let mut scoped = self.scoped();
+                // Nobody else comes by when a watcher has gone.
+                scoped.newest.retain(|_, newest| newest.receiver_count() > 0);
+                let newest = scoped.newest.entry(namespace.into());
+                newest.or_insert_with(|| watch::Sender::new(version)).subscribe()
+            }
+        };
+        Cursor { newest, feed: self.clone(), position: version }
     }
 }
 

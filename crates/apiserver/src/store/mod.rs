@@ -241,8 +241,8 @@ impl Inner {
             }
             self.state.store(Arc::new(next));
         }
-        for (feed, _) in &feeds {
-            feed.wake(version);
+        for (feed, changes) in &feeds {
+            feed.wake(version, changes);
         }
         self.version.send_replace(version);
         fell_off

@@ -316,7 +316,7 @@ fn waiting_writes_are_done_before_the_store_closes() {
 fn a_slow_cursor_is_told_and_others_go_on() {
     let store = Store::open(&Options { history: Bounds { changes: 3, bytes: 1 << 20 }, ..Options::default() }).unwrap();
     block_on(async {
-        let (mut slow, mut quick) = (store.feed("things").cursor(0), store.feed("things").cursor(0));
+        let (mut slow, mut quick) = (store.feed("things").cursor(0, None), store.feed("things").cursor(0, None));
         for n in 0..6_u64 {
             let expect = if n == 0 { Expect::Absent } else { Expect::Version(n) };
             store.write(write("things", "x", expect, Some(1))).await.unwrap();
@@ -324,5 +324,33 @@ fn a_slow_cursor_is_told_and_others_go_on() {
             assert_eq!(quick.ready(10).unwrap().len(), 1);
         }
         assert_eq!(slow.ready(10).unwrap_err(), Gone { asked: 0, oldest: 3 });
+    });
+}
+
+#[test]
+fn who_follows_one_namespace_sleeps_while_others_change_and_falls_off_no_ring() {
+    let store = Store::open(&Options { history: Bounds { changes: 8, bytes: 1 << 20 }, ..Options::default() }).unwrap();
+    let put = |namespace: &str, name: String| Write {
+        key: Key::new(namespace, &name),
+        ..write("things", &name, Expect::Absent, Some(1))
+    };
+    block_on(async {
+        let feed = store.feed("things");
+        let (mut busy, mut quiet) = (feed.cursor(0, Some("busy")), feed.cursor(0, Some("quiet")));
+        store.write(put("busy", "first".into())).await.unwrap();
+        assert!(busy.changed().await);
+        assert!(futures::poll!(std::pin::pin!(quiet.changed())).is_pending());
+        let mut nudges = 0;
+        for n in 0..40 {
+            store.write(put("busy", n.to_string())).await.unwrap();
+            if futures::poll!(std::pin::pin!(quiet.changed())).is_ready() {
+                nudges += 1;
+                quiet.ready(100).unwrap();
+            }
+        }
+        assert!((5..20).contains(&nudges), "{nudges} nudges in 40 changes");
+        store.write(put("quiet", "own".into())).await.unwrap();
+        assert!(quiet.changed().await);
+        assert_eq!(&*quiet.ready(100).unwrap().last().unwrap().key.namespace, "quiet");
     });
 }
