@@ -113,7 +113,9 @@ impl Feed {
         scoped.bytes += changes.iter().map(|change| change.size()).sum::<usize>();
         if scoped.changes > self.bounds.changes / 4 || scoped.bytes > self.bounds.bytes / 4 {
             (scoped.changes, scoped.bytes) = (0, 0);
-            scoped.newest.values().for_each(|newest| drop(newest.send_replace(version)));
+            for newest in scoped.newest.values() {
+                newest.send_replace(version);
+            }
             return;
         }
         for change in changes {
