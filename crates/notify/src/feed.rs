@@ -4,9 +4,14 @@
 //! webhooks are known: a namespace that cannot be listed loses nothing and holds up no other. A webhook is told of what is
 //! recorded after it was registered, which is before its status says Ready.
 //!
-//! Messages and cursor are one transaction, so that a crash repeats a batch, of which the log queues nothing twice.
+//! Messages and cursor are one transaction, of bounded size, so that a crash repeats a piece of a batch, of which the log queues
+//! nothing twice.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use roadstead_reconcile::{Backoff, Namespaces};
 use tokio::sync::watch;
@@ -16,12 +21,16 @@ use crate::{
     delivery::NewMessage,
     log::{DeliveryLog, LogError},
     matching::fan_out,
-    source::{Batch, Source, SourceError},
+    metrics::Metrics,
+    source::{Batch, Change, Source, SourceError},
     table::Table,
 };
 
 /// Cursor of a feed over all namespaces.
 const ALL: &str = "hub";
+
+/// Most messages in one transaction: it holds up what others write for some tens of milliseconds.
+const PIECE: usize = 2000;
 
 /// Parts of the scope whose webhooks are known; `None` stands for all namespaces.
 pub type Known = BTreeSet<Option<String>>;
@@ -35,6 +44,7 @@ pub(crate) struct Feed {
     pub(crate) part: Option<String>,
     /// Which parts are known.
     pub(crate) known: watch::Receiver<Known>,
+    pub(crate) metrics: Metrics,
 }
 
 /// The parts of a scope.
@@ -52,20 +62,38 @@ fn cursor_of(part: Option<&str>) -> String {
     }
 }
 
-/// Gives each part a cursor, durably, where it has none yet: the other scope's, or the end of the source. Comes before any webhook
-/// is called ready.
+/// Gives each part a cursor, durably, and leaves no others: one that is left behind would tell all again when its scope comes back.
+/// Comes before any webhook is called ready.
 pub(crate) async fn begin(log: &DeliveryLog, source: &dyn Source, namespaces: &Namespaces) -> Result<(), LogError> {
-    for part in parts(namespaces) {
-        let cursor = cursor_of(part.as_deref());
-        if log.cursor(&cursor).is_none() {
-            let from = log.cursor(ALL).unwrap_or_else(|| source.head());
-            log.accept(&cursor, from, Vec::new()).await?;
-        } else if log.cursor(&cursor).is_some_and(|cursor| cursor > source.head()) {
-            // The event log was made anew: all of it is news, and what is known is not queued twice.
-            log.rewind(&cursor, 0).await?;
+    let known: BTreeMap<String, u64> = log.cursors().into_iter().filter(|(name, _)| is_cursor(name)).collect();
+    let parts: Vec<String> = parts(namespaces).iter().map(|part| cursor_of(part.as_deref())).collect();
+    let changes = cursors(&known, &parts, source.head());
+    match changes.is_empty() {
+        true => Ok(()),
+        false => log.set_cursors(changes).await,
+    }
+}
+
+fn is_cursor(name: &str) -> bool {
+    name.strip_prefix(ALL).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// What has to change about the cursors. Pure. A part that has none begins where the part that is furthest behind stands, so that
+/// nothing accepted is passed over (what the others told is not queued twice), or at the end of the source if there is none at all.
+fn cursors(known: &BTreeMap<String, u64>, parts: &[String], head: u64) -> Vec<(String, Option<u64>)> {
+    let lowest = known.values().min().copied().unwrap_or(head);
+    let mut changes = Vec::new();
+    for part in parts {
+        let now = known.get(part).copied();
+        let from = now.unwrap_or(lowest);
+        // Beyond the end: the event log was made anew. All of it is news, and what is known is not queued twice.
+        let from = if from > head { 0 } else { from };
+        if now != Some(from) {
+            changes.push((part.clone(), Some(from)));
         }
     }
-    Ok(())
+    changes.extend(known.keys().filter(|name| !parts.contains(name)).map(|name| (name.clone(), None)));
+    changes
 }
 
 impl Feed {
@@ -94,6 +122,7 @@ impl Feed {
                     Err(SourceError::Missed(what)) => {
                         // What is gone cannot be told; what is there goes on.
                         tracing::error!(what, "image changes were removed before they were told");
+                        self.metrics.missed();
                         continue;
                     }
                     Err(error) => {
@@ -101,8 +130,8 @@ impl Feed {
                         break;
                     }
                 };
-                match self.log.accept(&cursor, batch.through, self.messages(&batch)).await {
-                    Ok(_) => backoff.reset(),
+                match self.accept(&cursor, &batch).await {
+                    Ok(()) => backoff.reset(),
                     Err(error) => {
                         tracing::warn!(%error, "image changes cannot be queued; will retry");
                         break;
@@ -113,19 +142,29 @@ impl Feed {
         }
     }
 
-    fn messages(&self, batch: &Batch) -> Vec<NewMessage> {
-        let mut messages = Vec::new();
-        self.table.read(|webhooks| {
-            let mine = || {
-                let webhooks = webhooks.values();
-                let part = self.part.as_deref();
-                webhooks.filter(move |webhook| part.is_none_or(|part| part == webhook.namespace))
-            };
-            for change in &batch.changes {
-                let wanting = mine().filter_map(|webhook| Some((&webhook.uid, webhook.wants.as_ref()?)));
-                messages.extend(fan_out(change, wanting));
+    /// Queues what follows from a batch, in pieces. The cursor moves with each, up to the last change that is whole.
+    async fn accept(&self, cursor: &str, batch: &Batch) -> Result<(), LogError> {
+        let (mut piece, mut whole) = (Vec::new(), 0);
+        for change in &batch.changes {
+            for message in self.messages(change) {
+                piece.push(message);
+                if piece.len() == PIECE {
+                    self.log.accept(cursor, whole, std::mem::take(&mut piece)).await?;
+                }
             }
-        });
-        messages
+            whole = change.position;
+        }
+        self.log.accept(cursor, batch.through, piece).await.map(drop)
+    }
+
+    fn messages(&self, change: &Change) -> Vec<NewMessage> {
+        self.table.read(|webhooks| {
+            let part = self.part.as_deref();
+            let mine = webhooks.values().filter(|webhook| part.is_none_or(|part| part == webhook.namespace));
+            fan_out(change, mine.filter_map(|webhook| Some((&webhook.uid, webhook.wants.as_ref()?))))
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,7 @@ pub struct Metrics {
     attempts: Family<Attempts, Counter>,
     seconds: Histogram,
     broken: Gauge<i64, AtomicI64>,
+    missed: Counter,
 }
 
 impl Metrics {
@@ -45,7 +46,12 @@ impl Metrics {
     pub fn new(registry: &mut Registry) -> Self {
         // 1 ms to 9 hours: a healthy receiver, and one that was down for a day.
         let buckets = (0..13).map(|n| 0.001 * f64::from(1u32 << (2 * n)));
-        let metrics = Self { attempts: Family::default(), seconds: Histogram::new(buckets), broken: Gauge::default() };
+        let metrics = Self {
+            attempts: Family::default(),
+            seconds: Histogram::new(buckets),
+            broken: Gauge::default(),
+            missed: Counter::default(),
+        };
         registry.register(
             "roadstead_notify_attempts",
             "Attempts to deliver a message, by what they came to",
@@ -62,6 +68,11 @@ impl Metrics {
             "Webhooks whose receiver is only probed because it keeps failing",
             metrics.broken.clone(),
         );
+        registry.register(
+            "roadstead_notify_missed",
+            "Times that image changes were removed from the event log before they were told",
+            metrics.missed.clone(),
+        );
         metrics
     }
 
@@ -74,6 +85,10 @@ impl Metrics {
             (Decision::Retry { .. }, _) => Result::Retry,
         };
         self.attempts.get_or_create(&Attempts { result }).inc();
+    }
+
+    pub(crate) fn missed(&self) {
+        self.missed.inc();
     }
 
     pub(crate) fn delivered(&self, waited: Duration) {
@@ -117,6 +132,12 @@ impl Collector for LogCollector {
             ("roadstead_notify_pending", "Messages that wait for their first or next attempt", None, now.pending),
             ("roadstead_notify_dead_letters", "Messages that were given up and are kept", None, now.dead_letters),
             (
+                "roadstead_notify_overflowed",
+                "Messages that were given up because too many of their webhook were pending",
+                None,
+                now.overflowed,
+            ),
+            (
                 "roadstead_notify_disabled_webhooks",
                 "Webhooks that are sent nothing until recovered",
                 None,
@@ -154,6 +175,7 @@ mod tests {
         metrics.attempt(Verdict::Throttle { after: None }, &Decision::Retry { due: jiff::Timestamp::now() });
         metrics.delivered(Duration::from_millis(3));
         metrics.broken(2);
+        metrics.missed();
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for line in [
@@ -161,6 +183,8 @@ mod tests {
             "roadstead_notify_dead_letters 1",
             "roadstead_notify_disabled_webhooks 0",
             "roadstead_notify_open_breakers 2",
+            "roadstead_notify_overflowed 0",
+            "roadstead_notify_missed_total 1",
             "roadstead_notify_attempts_total{result=\"Throttled\"} 1",
             "roadstead_notify_delivery_seconds_count 1",
             "roadstead_notify_log_commit_seconds_count 3",

@@ -84,7 +84,7 @@ impl Notify {
         let sender = Arc::new(Sender::new(table.clone()));
         metrics::register_log(numbers, log.clone());
         let metrics = Metrics::new(numbers);
-        let queue = Arc::new(Runner::start(log.clone(), sender, queue::Options::default(), metrics));
+        let queue = Arc::new(Runner::start(log.clone(), sender, queue::Options::default(), metrics.clone()));
         let (registry, writer) = (Webhooks::default(), Writer::new(&client));
         tasks.spawn(writer.clone().run(client.clone(), registry.clone(), log.clone(), stop.clone()));
         let (reports, touched) = (registry.clone(), writer.clone());
@@ -118,7 +118,7 @@ impl Notify {
         tasks.spawn(controller.run(stop.clone()));
         for part in feed::parts(&namespaces) {
             let (log, source, table) = (log.clone(), source.clone(), table.clone());
-            let feed = Feed { log, source, table, part, known: is_known.clone() };
+            let feed = Feed { log, source, table, part, known: is_known.clone(), metrics: metrics.clone() };
             tasks.spawn(feed.run(stop.clone()));
         }
         tasks.close();

@@ -312,6 +312,8 @@ mod tests {
             dead_letters: 2,
             failures,
             failing_since: (failures > 0).then(|| at(1)),
+            failing: Duration::ZERO,
+            overflowed: 0,
             disabled: disabled.map(|reason| (at(2), reason.into())),
             last: last.map(|success| LastAttempt {
                 number: 7,

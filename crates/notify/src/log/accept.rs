@@ -23,8 +23,8 @@ impl Transaction<'_> {
         }
         if let Some((source, through)) = source {
             let known = super::shared::lock(&self.shared.cursors).get(&source).copied();
-            let cursor = self.staged.cursors.entry(source).or_insert(known.unwrap_or(0));
-            *cursor = through.max(*cursor);
+            let cursor = self.staged.cursors.entry(source).or_insert(known);
+            *cursor = Some(through.max(cursor.unwrap_or(0)));
         }
         Ok(new)
     }
@@ -91,18 +91,21 @@ impl Transaction<'_> {
         }
         self.changed(key, number);
         let accepted_at = schema::time_of(self.now);
+        let (most, mut overflows) = (self.shared.options.most_pending, false);
         if let Some(row) = self.row(key) {
             row.numbered = number;
             if disabled {
                 row.stats.dead_letters += 1;
             } else {
                 row.stats.pending += 1;
+                overflows = row.stats.pending > most;
                 if row.oldest.is_none() {
                     row.oldest = Some(number);
                     row.stats.oldest_pending = Some(accepted_at);
                 }
             }
         }
+        self.staged.sweep |= overflows;
         if lane.is_some() {
             let message = Message {
                 number,

@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -31,6 +31,10 @@ use super::{
 };
 use crate::delivery::NewMessage;
 
+/// How long a writer whose queue is full may take to make room when the log is closed, and how often that is looked at.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+const STOP_STEP: Duration = Duration::from_millis(2);
+
 /// The log in a directory. Closing (or dropping) it writes what is queued first.
 pub struct DeliveryLog {
     pub(super) shared: SharedRef,
@@ -43,7 +47,7 @@ pub struct DeliveryLog {
 struct Threads {
     writer: JoinHandle<()>,
     janitor: JoinHandle<()>,
-    _lock: File,
+    lock: File,
 }
 
 impl DeliveryLog {
@@ -98,7 +102,7 @@ impl DeliveryLog {
         let threads = Threads {
             writer: spawn("delivery-writer", Box::new(move || writer.run()))?,
             janitor: spawn("delivery-janitor", Box::new(move || janitor.run()))?,
-            _lock: held,
+            lock: held,
         };
         let readers = Readers::new(shared.options.readers);
         Ok(Self { shared, readers, queue, janitor: bell, threads: Mutex::new(Some(threads)) })
@@ -118,11 +122,19 @@ impl DeliveryLog {
         // Not through the runtime, which may be gone. The queue may be full; the writer empties it.
         let (reply, _) = oneshot::channel();
         let mut job = Job { work: Work::Stop, reply };
+        let deadline = Instant::now() + STOP_PATIENCE;
         while let Err(mpsc::error::TrySendError::Full(back)) = self.queue.try_send(job) {
+            if Instant::now() > deadline {
+                tracing::error!("the delivery log's writer takes nothing more; it is left behind");
+                return;
+            }
             job = back;
-            std::thread::yield_now();
+            std::thread::sleep(STOP_STEP);
         }
         let _ = threads.writer.join();
+        // A child that another thread is just starting shares the file until it runs its program: closing alone would not let go.
+        // Nobody is left to be told of a failure.
+        let _ = threads.lock.unlock();
     }
 
     async fn call(&self, work: Work) -> Result<u64, LogError> {
@@ -144,13 +156,13 @@ impl DeliveryLog {
         self.call(Work::Accept { source: Some((source.into(), through)), messages }).await
     }
 
-    /// Sets a source's cursor back: for a source that began anew and whose positions are lower than before. What it tells again is
-    /// not queued twice.
+    /// Sets cursors of sources, also back, in one transaction; `None` removes one. What is told again is not queued twice for as
+    /// long as it is kept.
     ///
     /// # Errors
     /// `Full`, `Storage`.
-    pub async fn rewind(&self, source: &str, to: u64) -> Result<(), LogError> {
-        self.call(Work::Rewind { source: source.into(), to }).await.map(drop)
+    pub async fn set_cursors(&self, cursors: Vec<(String, Option<u64>)>) -> Result<(), LogError> {
+        self.call(Work::Cursors(cursors)).await.map(drop)
     }
 
     /// Queues messages that come from no source, such as tests. A test message has no key, so that it waits for no other, and an

@@ -102,8 +102,20 @@ impl Janitor {
     }
 
     fn sweep(&self) -> Result<(), LogError> {
-        let left = |row: &Row| row.stats.pending > 0 && (row.stats.forgotten || row.stats.disabled.is_some());
+        let most = self.shared.options.most_pending;
+        let stopped = |row: &Row| row.stats.forgotten || row.stats.disabled.is_some();
+        let left = |row: &Row| row.stats.pending > 0 && stopped(row) || row.stats.pending > most;
         for row in self.shared.all().iter().filter(|row| left(row)) {
+            if !stopped(row) {
+                let (namespace, webhook, pending) = (&row.stats.namespace, &row.stats.name, row.stats.pending);
+                tracing::warn!(
+                    namespace,
+                    webhook,
+                    pending,
+                    most,
+                    "too many messages are pending: the oldest become dead letters"
+                );
+            }
             self.exhaust(|| Work::Sweep(row.stats.key))?;
         }
         Ok(())

@@ -46,8 +46,8 @@ pub use handle::DeliveryLog;
 pub use notices::{News, Notices};
 pub use options::{OnCommit, Options};
 pub use types::{
-    Changed, Decision, Delivery, HISTORY, Lane, LastAttempt, Outcome, Page, Place, Ready, Selection, Stats, Totals,
-    WebhookKey,
+    Changed, Decision, Delivery, HISTORY, Lane, LastAttempt, MOST_GAP, Outcome, Page, Place, Ready, Selection, Stats,
+    Totals, WebhookKey,
 };
 
 /// A time as the resources have it: RFC 3339, UTC, microseconds.

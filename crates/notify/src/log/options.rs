@@ -12,6 +12,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 pub struct Options {
     /// Most bytes that messages may take; above it nothing is accepted (attempts are still recorded). Default: only the disk ends it.
     pub quota: Option<u64>,
+    /// Most pending messages of one webhook; beyond it the oldest become dead letters, so that one receiver that is down cannot use up
+    /// what all have. Default 1,000,000.
+    pub most_pending: u64,
     /// Calls that may wait for the writer; more wait for their turn. Default 1024.
     pub queue: usize,
     /// Reads at the same time. Default 4.
@@ -38,6 +41,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             quota: None,
+            most_pending: 1_000_000,
             queue: 1024,
             readers: 4,
             keep_delivered: 7 * DAY,

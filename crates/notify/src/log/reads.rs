@@ -20,6 +20,11 @@ impl DeliveryLog {
         lock(&self.shared.cursors).get(source).copied()
     }
 
+    /// All cursors.
+    pub fn cursors(&self) -> HashMap<String, u64> {
+        lock(&self.shared.cursors).clone()
+    }
+
     /// A webhook in numbers; `None` if it is not known.
     pub fn stats(&self, uid: &str) -> Option<Stats> {
         let rows = lock(&self.shared.rows);
@@ -42,6 +47,7 @@ impl DeliveryLog {
         for row in lock(&self.shared.rows).by_key.values() {
             totals.pending += row.stats.pending;
             totals.dead_letters += row.stats.dead_letters;
+            totals.overflowed += row.stats.overflowed;
             totals.disabled += u64::from(row.stats.disabled.is_some() && !row.stats.forgotten);
         }
         totals

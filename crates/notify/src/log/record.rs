@@ -1,5 +1,7 @@
 //! What became of an attempt: the message moves on, the next of its key may go, and the webhook's health is taken down.
 
+use std::time::Duration;
+
 use roadstead_api::registry_webhook::{DeliveryAttempt, DeliveryState};
 use rusqlite::{OptionalExtension, params};
 
@@ -8,7 +10,7 @@ use super::{
     reader::RawReady,
     schema,
     transaction::Transaction,
-    types::{Decision, HISTORY, Lane, LastAttempt, Outcome, WebhookKey},
+    types::{Decision, HISTORY, Lane, LastAttempt, MOST_GAP, Outcome, WebhookKey},
 };
 use crate::delivery::{Attempt, Verdict};
 
@@ -126,7 +128,12 @@ impl Transaction<'_> {
         if success {
             row.stats.failures = 0;
             row.stats.failing_since = None;
+            row.stats.failing = Duration::ZERO;
         } else {
+            if let (Some(last), 1..) = (&row.stats.last, row.stats.failures) {
+                // Back in time adds nothing.
+                row.stats.failing += Duration::try_from(at.duration_since(last.at)).unwrap_or_default().min(MOST_GAP);
+            }
             row.stats.failures = row.stats.failures.saturating_add(1);
             row.stats.failing_since.get_or_insert(at);
         }

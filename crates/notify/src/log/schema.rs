@@ -9,7 +9,7 @@ use roadstead_api::registry_webhook::DeliveryState;
 /// Everything. Times are microseconds since 1970.
 ///
 /// `message.lane`: 0 first attempts, 1 retries. `message.state`: see [`state_number`]. `message.attempt` counts all attempts, `tries` those
-/// since it was last queued, which is the place in the schedule. `message.history` is JSON: the last attempts. `once` begins
+/// since it was last queued, which is the place in the schedule. `webhook.failing` is microseconds too. `message.history` is JSON: the last attempts. `once` begins
 /// with the event, so that one that a thousand webhooks are told touches one place and not a thousand.
 pub(super) const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -19,7 +19,8 @@ CREATE TABLE webhook (
     numbered INTEGER NOT NULL, pending INTEGER NOT NULL, delivered INTEGER NOT NULL, kept INTEGER NOT NULL,
     dead INTEGER NOT NULL, cancelled INTEGER NOT NULL, failures INTEGER NOT NULL, failing_since INTEGER,
     disabled_at INTEGER, disabled_for TEXT, forgotten INTEGER NOT NULL,
-    last_number INTEGER, last_at INTEGER, last_success INTEGER, last_text TEXT
+    last_number INTEGER, last_at INTEGER, last_success INTEGER, last_text TEXT,
+    failing INTEGER NOT NULL, overflowed INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE event (key INTEGER PRIMARY KEY, messages INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
 CREATE TABLE message (

@@ -6,6 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -32,7 +33,8 @@ pub(super) const OLDEST: &str = "SELECT number, accepted FROM message INDEXED BY
 pub(super) struct Staged {
     pub rows: HashMap<WebhookKey, Row>,
     pub removed: Vec<WebhookKey>,
-    pub cursors: HashMap<String, u64>,
+    /// `None`: it is removed.
+    pub cursors: HashMap<String, Option<u64>>,
     pub changes: Vec<Changed>,
     pub ready: Vec<(WebhookKey, Ready)>,
     pub reload: HashSet<WebhookKey>,
@@ -140,8 +142,13 @@ impl<'a> Transaction<'a> {
             save(self.connection, row)?;
         }
         for (source, position) in &self.staged.cursors {
-            let mut put = self.connection.prepare_cached("INSERT OR REPLACE INTO cursor VALUES (?1, ?2)")?;
-            put.execute(params![source, position])?;
+            match position {
+                Some(position) => {
+                    let mut put = self.connection.prepare_cached("INSERT OR REPLACE INTO cursor VALUES (?1, ?2)")?;
+                    put.execute(params![source, position])?
+                }
+                None => self.connection.execute("DELETE FROM cursor WHERE source = ?1", [source])?,
+            };
         }
         if !self.staged.changes.is_empty() {
             let mut put = self.connection.prepare_cached("INSERT OR REPLACE INTO meta VALUES ('position', ?1)")?;
@@ -163,7 +170,15 @@ impl Staged {
                 rows.remove(*key);
             }
         }
-        lock(&shared.cursors).extend(self.cursors);
+        {
+            let mut cursors = lock(&shared.cursors);
+            for (source, position) in self.cursors {
+                match position {
+                    Some(position) => drop(cursors.insert(source, position)),
+                    None => drop(cursors.remove(&source)),
+                }
+            }
+        }
         shared.feed.publish(&self.changes);
         if !self.ready.is_empty() || !self.reload.is_empty() {
             shared.tell(|notices| notices.post(&self.ready, &self.reload));
@@ -201,14 +216,15 @@ pub(super) fn parse_event(body: &str) -> Result<Event, LogError> {
 }
 
 const COLUMNS: &str = "key, uid, namespace, name, numbered, pending, delivered, kept, dead, cancelled, failures, failing_since, \
-     disabled_at, disabled_for, forgotten, last_number, last_at, last_success, last_text";
+     disabled_at, disabled_for, forgotten, last_number, last_at, last_success, last_text, failing, overflowed";
 
 fn save(connection: &Connection, row: &Row) -> Result<(), LogError> {
     let stats = &row.stats;
     let micros = |time: Option<jiff::Timestamp>| time.map(|time| time.as_microsecond());
     let last = stats.last.as_ref();
     let mut put = connection.prepare_cached(
-        "INSERT OR REPLACE INTO webhook VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19)",
+        "INSERT OR REPLACE INTO webhook VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,
+         ?21)",
     )?;
     put.execute(params![
         stats.key,
@@ -230,6 +246,8 @@ fn save(connection: &Connection, row: &Row) -> Result<(), LogError> {
         last.map(|last| last.at.as_microsecond()),
         last.map(|last| last.success),
         last.map(|last| &last.text),
+        i64::try_from(stats.failing.as_micros()).unwrap_or(i64::MAX),
+        stats.overflowed,
     ])?;
     Ok(())
 }
@@ -259,11 +277,13 @@ pub(super) fn load_rows(connection: &Connection) -> Result<Vec<Row>, LogError> {
             dead_letters: row.get(8)?,
             failures: row.get(10)?,
             failing_since: time(11)?,
+            failing: Duration::from_micros(row.get(19)?),
+            overflowed: row.get(20)?,
             disabled: time(12)?.zip(row.get(13)?),
             forgotten: row.get(14)?,
             last,
         };
-        Ok(Row { stats, numbered: row.get(4)?, kept: row.get(7)?, cancelled: row.get(9)?, oldest: row.get(19)? })
+        Ok(Row { stats, numbered: row.get(4)?, kept: row.get(7)?, cancelled: row.get(9)?, oldest: row.get(21)? })
     })?;
     let mut rows = rows.collect::<Result<Vec<Row>, _>>()?;
     let mut accepted = connection.prepare("SELECT accepted FROM message WHERE webhook = ?1 AND number = ?2")?;

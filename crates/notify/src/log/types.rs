@@ -1,6 +1,6 @@
 //! What callers of the delivery log give and get. Plain data.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use roadstead_api::registry_webhook::{DeliveryAttempt, DeliveryState};
@@ -61,6 +61,9 @@ pub enum Decision {
     },
 }
 
+/// The most that the time between two failures adds to the time for which a webhook has been failing.
+pub const MOST_GAP: Duration = Duration::from_secs(24 * 3600);
+
 /// An attempt to be recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
@@ -106,10 +109,15 @@ pub struct Stats {
     pub delivered: u64,
     /// Dead letters that are kept.
     pub dead_letters: u64,
+    /// Messages ever given up because too many were pending.
+    pub overflowed: u64,
     /// Attempts that failed since the last success.
     pub failures: u32,
     /// When the first of these was.
     pub failing_since: Option<Timestamp>,
+    /// For how long they have failed: the time between them, of which each gap counts at most [`MOST_GAP`], so that a clock that jumps
+    /// adds little.
+    pub failing: Duration,
     /// Since when it is disabled, and why.
     pub disabled: Option<(Timestamp, String)>,
     /// The last attempt.
@@ -191,6 +199,8 @@ pub struct Totals {
     pub pending: u64,
     /// Dead letters that are kept.
     pub dead_letters: u64,
+    /// Messages given up because too many were pending, of the webhooks that are known.
+    pub overflowed: u64,
     /// Webhooks that are disabled.
     pub disabled: u64,
     /// Bytes of all files.

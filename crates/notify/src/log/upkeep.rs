@@ -1,6 +1,8 @@
 //! What happens to messages other than attempts: webhooks that come and go, messages that are queued again or given up, and what is
 //! too old. Everything that may touch many rows does so in batches, each a transaction of its own, and can be repeated.
 
+use std::{collections::HashSet, time::Duration};
+
 use roadstead_api::registry_webhook::DeliveryState;
 use rusqlite::{OptionalExtension, params};
 
@@ -54,6 +56,8 @@ impl Transaction<'_> {
             dead_letters: 0,
             failures: 0,
             failing_since: None,
+            failing: Duration::ZERO,
+            overflowed: 0,
             disabled: None,
             last: None,
             forgotten: false,
@@ -74,23 +78,50 @@ impl Transaction<'_> {
         }
     }
 
-    /// Pending messages of a webhook that is deleted or disabled become cancelled or dead letters, some at a time. How many.
+    /// Pending messages of a webhook that is deleted or disabled become cancelled or dead letters, some at a time; of any other the
+    /// oldest ones beyond as many as may be pending. How many.
     pub fn sweep(&mut self, key: WebhookKey, limit: u64) -> Result<u64, LogError> {
+        let most = self.shared.options.most_pending;
         let Some(row) = self.row(key) else { return Ok(0) };
+        let pending = row.stats.pending;
         let state = match (row.stats.forgotten, &row.stats.disabled) {
             (true, _) => DeliveryState::Cancelled,
             (false, Some(_)) => DeliveryState::DeadLetter,
-            (false, None) => return Ok(0),
+            (false, None) => return self.overflow(key, surplus(pending, most).min(limit)),
         };
-        let numbers = self.numbers(
-            "SELECT number FROM message INDEXED BY pending WHERE webhook = ?1 AND state = 0 AND ?2 > 0
-             ORDER BY number LIMIT ?3",
-            params![key, 1, limit],
-        )?;
+        let numbers = self.oldest(key, limit)?;
         for number in &numbers {
             self.close(key, *number, state)?;
         }
         Ok(numbers.len() as u64)
+    }
+
+    /// The oldest pending messages become dead letters, and those behind them may go. How many.
+    fn overflow(&mut self, key: WebhookKey, count: u64) -> Result<u64, LogError> {
+        if count == 0 {
+            return Ok(0);
+        }
+        let mut order_keys = HashSet::new();
+        let numbers = self.oldest(key, count)?;
+        for number in &numbers {
+            order_keys.extend(self.order_key(key, *number)?);
+            self.close(key, *number, DeliveryState::DeadLetter)?;
+        }
+        for order_key in &order_keys {
+            self.promote(key, order_key)?;
+        }
+        if let Some(row) = self.row(key) {
+            row.stats.overflowed += numbers.len() as u64;
+        }
+        // Those that were given up must not go out behind newer ones of their key.
+        self.staged.reload.insert(key);
+        Ok(numbers.len() as u64)
+    }
+
+    fn oldest(&self, key: WebhookKey, limit: u64) -> Result<Vec<u64>, LogError> {
+        let sql =
+            "SELECT number FROM message INDEXED BY pending WHERE webhook = ?1 AND state = 0 ORDER BY number LIMIT ?2";
+        self.numbers(sql, params![key, limit])
     }
 
     /// Cancels one pending message; the next of its key may go.
@@ -143,6 +174,7 @@ impl Transaction<'_> {
         if row.stats.disabled.take().is_some() {
             row.stats.failures = 0;
             row.stats.failing_since = None;
+            row.stats.failing = Duration::ZERO;
         }
         self.staged.reload.insert(key);
         let numbers = self.numbers(
@@ -268,6 +300,15 @@ impl Transaction<'_> {
         let mut select = self.connection.prepare_cached(sql)?;
         let rows = select.query_map(values, |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+/// How many messages are to be given up where so many are pending: a hundredth of the most beyond what is over, so that it is not done
+/// anew for each further one.
+pub(super) fn surplus(pending: u64, most: u64) -> u64 {
+    match pending.checked_sub(most) {
+        None | Some(0) => 0,
+        Some(over) => over + most / 100,
     }
 }
 

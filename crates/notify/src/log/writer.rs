@@ -35,10 +35,8 @@ pub(super) enum Work {
         source: Option<(String, u64)>,
         messages: Vec<NewMessage>,
     },
-    Rewind {
-        source: String,
-        to: u64,
-    },
+    /// Sets cursors; `None` removes one.
+    Cursors(Vec<(String, Option<u64>)>),
     Record(Vec<Outcome>),
     Register {
         uid: String,
@@ -206,8 +204,8 @@ fn over_quota(transaction: &Transaction<'_>, work: &Work) -> Option<LogError> {
 fn perform(transaction: &mut Transaction<'_>, work: &Work, batch: u64) -> Result<u64, LogError> {
     match work {
         Work::Accept { source, messages } => transaction.accept(source.clone(), messages),
-        Work::Rewind { source, to } => {
-            transaction.staged.cursors.insert(source.clone(), *to);
+        Work::Cursors(cursors) => {
+            transaction.staged.cursors.extend(cursors.iter().cloned());
             Ok(0)
         }
         Work::Record(outcomes) => {

@@ -23,10 +23,14 @@ pub struct Options {
     pub breaker_longest: Duration,
     /// Longest pause that a receiver can ask of a whole webhook. Default 1 h.
     pub throttle_longest: Duration,
-    /// A webhook is disabled when every attempt has failed for so long. Default 120 h.
+    /// A webhook is disabled when every attempt has failed for so long, pauses of more than a day between two counting as a day.
+    /// Default 120 h.
     pub disable_after: Duration,
-    /// And at least so many did, so that a clock that jumps disables nobody. Default 12.
+    /// And at least so many did: a few messages in a quiet week are not enough. Default 12.
     pub disable_failures: u32,
+    /// How often webhooks with pending messages of which none is in memory are read again: a net under the news of the log.
+    /// Default 60 s.
+    pub recheck: Duration,
 }
 
 impl Default for Options {
@@ -42,6 +46,7 @@ impl Default for Options {
             throttle_longest: Duration::from_secs(3600),
             disable_after: Duration::from_secs(120 * 3600),
             disable_failures: 12,
+            recheck: Duration::from_secs(60),
         }
     }
 }

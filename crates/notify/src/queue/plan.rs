@@ -6,7 +6,7 @@
 //! waiting by what fails.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     delivery::{Attempt, Verdict},
-    log::{Decision, Lane},
+    log::{Decision, Lane, MOST_GAP},
 };
 
 /// Outcomes that are not on disk yet, of one webhook; beyond these it waits for the disk.
@@ -56,12 +56,9 @@ pub struct Queue {
     retry: Window,
     flying: HashMap<u64, Flight>,
     unrecorded: HashMap<u64, u32>,
-    /// Recorded while a window was being read: what was read about them may be older.
-    settled: HashSet<u64>,
     breaker: Breaker,
     pace: Pace,
-    failing_since: Option<Timestamp>,
-    failures: u32,
+    failing: Failing,
     /// The last attempt since the start succeeded.
     proven: bool,
     last_lane: Lane,
@@ -72,10 +69,31 @@ pub struct Queue {
 pub struct Health {
     /// Attempts that failed in a row.
     pub failures: u32,
-    /// Since when.
-    pub failing_since: Option<Timestamp>,
+    /// For how long, see [`Failing`].
+    pub failing: Duration,
     /// It is disabled or deleted.
     pub stopped: bool,
+}
+
+/// How long every attempt has failed: the time between failures, of which each gap adds at most [`MOST_GAP`]. By the clock that never
+/// jumps, so that one that does disables nobody.
+#[derive(Clone, Copy, Debug)]
+struct Failing {
+    failures: u32,
+    total: Duration,
+    last: Option<Instant>,
+}
+
+impl Failing {
+    fn resumed(health: Health) -> Self {
+        Self { failures: health.failures, total: health.failing, last: None }
+    }
+
+    fn failed(&mut self, now: Instant) {
+        let gap = self.last.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        self.total += gap.min(MOST_GAP);
+        self.failures = self.failures.saturating_add(1);
+    }
 }
 
 impl Queue {
@@ -89,11 +107,9 @@ impl Queue {
             retry: Window::new(capacity),
             flying: HashMap::new(),
             unrecorded: HashMap::new(),
-            settled: HashSet::new(),
             breaker: Breaker::resumed(health.failures, now, &settings(options)),
             pace: Pace::new(now),
-            failing_since: health.failing_since,
-            failures: health.failures,
+            failing: Failing::resumed(health),
             proven: false,
             last_lane: Lane::Retry,
         }
@@ -111,8 +127,7 @@ impl Queue {
         if self.stopped && !health.stopped {
             self.breaker = Breaker::closed();
             self.pace = Pace::new(now);
-            self.failures = health.failures;
-            self.failing_since = health.failing_since;
+            self.failing = Failing::resumed(health);
         }
         self.breaker.hurry(now);
         self.stopped = health.stopped;
@@ -151,22 +166,24 @@ impl Queue {
 
     /// What was read; `more`: there is more than that.
     pub fn loaded(&mut self, lane: Lane, items: Vec<Item>, mut more: bool) {
-        let mut fresh = Vec::new();
+        let (mut fresh, mut doubtful) = (Vec::new(), false);
         for item in items {
             let number = item.message.number;
             if self.unrecorded.contains_key(&number) {
-                // It may be the state before or after; reading again tells.
+                // It may be the state before or after: reading again tells, but not before the outcome is on disk.
+                doubtful = true;
+            } else if self.window(lane).is_settled(number) {
+                // Likewise, and it is on disk by now. The log may have been changed since, so dropping it could lose it.
                 more = true;
-            } else if !self.flying.contains_key(&number)
-                && !self.settled.contains(&number)
-                && !self.first.contains(number)
-                && !self.retry.contains(number)
+            } else if !self.flying.contains_key(&number) && !self.first.contains(number) && !self.retry.contains(number)
             {
                 fresh.push(item);
             }
         }
         self.window(lane).end_load(fresh, more);
-        self.settled.clear();
+        if doubtful {
+            self.window(lane).doubt();
+        }
     }
 
     /// What to do now.
@@ -232,8 +249,7 @@ impl Queue {
         *self.unrecorded.entry(number).or_default() += 1;
         if attempt.verdict == Verdict::Delivered {
             self.proven = true;
-            self.failures = 0;
-            self.failing_since = None;
+            self.failing = Failing::resumed(Health::default());
             self.breaker.succeeded();
             if let Some(limits) = &self.limits {
                 self.pace.succeeded(limits);
@@ -241,8 +257,7 @@ impl Queue {
             return Decision::Delivered;
         }
         self.proven = false;
-        self.failures = self.failures.saturating_add(1);
-        let since = *self.failing_since.get_or_insert(attempt.at);
+        self.failing.failed(now);
         self.breaker.failed(number, now, &settings(options), dice);
         self.pace.failed();
         let after = match attempt.verdict {
@@ -257,8 +272,7 @@ impl Queue {
             }
             Verdict::Delivered => None,
         };
-        let failing = Duration::try_from(wall.duration_since(since)).unwrap_or_default();
-        if failing >= options.disable_after && self.failures >= options.disable_failures {
+        if self.failing.total >= options.disable_after && self.failing.failures >= options.disable_failures {
             self.stopped = true;
             let hours = options.disable_after.as_secs() / 3600;
             return Decision::Disable { reason: format!("every attempt has failed for {hours} hours") };
@@ -277,10 +291,8 @@ impl Queue {
                 self.unrecorded.remove(&number);
             }
         }
-        self.settled.insert(number);
-        if self.first.is_quiet() && self.retry.is_quiet() {
-            self.settled.clear();
-        }
+        self.first.settle(number);
+        self.retry.settle(number);
     }
 
     /// What it takes of the shared places.
@@ -308,6 +320,17 @@ impl Queue {
     pub fn is_quiet(&self) -> bool {
         self.flying.is_empty() && self.unrecorded.is_empty()
     }
+
+    /// Whether nothing at all is known of: no message here, under way, or being read.
+    pub fn is_idle(&self) -> bool {
+        self.is_quiet() && self.first.is_idle() && self.retry.is_idle()
+    }
+
+    /// Messages in memory.
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        self.first.len() + self.retry.len() + self.flying.len()
+    }
 }
 
 /// When a message may be sent that the log says is due at a time of the clock. From here on a jump of the clock changes nothing; one
@@ -330,4 +353,105 @@ fn settings(options: &Options) -> Settings {
 /// How many messages of a lane are kept in memory.
 fn capacity(limits: Option<Limits>) -> usize {
     limits.map_or(32, |limits| (limits.concurrency as usize * 4).clamp(32, 256))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        delivery::Message,
+        log::tests::support::{attempt, event},
+    };
+
+    const LIMITS: Limits = Limits { concurrency: 8, rate: None, suspended: false };
+    const ROOM: Room = Room { first: true, retry: true };
+
+    fn item(number: u64, due: Instant) -> Item {
+        let message = Message {
+            number,
+            id: format!("msg_{number}"),
+            webhook: "uid".into(),
+            key: None,
+            event: event("e"),
+            accepted_at: Timestamp::now(),
+            attempts: 0,
+        };
+        Item { due, tries: 1, message: message.into() }
+    }
+
+    /// A queue of which both lanes are being read.
+    fn reading(now: Instant) -> Queue {
+        let mut queue = Queue::new(Health::default(), now, &Options::default());
+        queue.configure(Some(LIMITS));
+        read(&mut queue);
+        queue
+    }
+
+    fn read(queue: &mut Queue) {
+        assert_eq!(
+            [queue.wants(), queue.wants()].map(|wants| wants.map(|(lane, _)| lane)),
+            [Some(Lane::First), Some(Lane::Retry)]
+        );
+    }
+
+    fn fail(queue: &mut Queue, number: u64, now: Instant) {
+        assert!(queue.start(Lane::First, now).is_some_and(|item| item.message.number == number));
+        let failed = attempt(Verdict::Retry { after: None });
+        queue.finish(number, &failed, (now, Timestamp::now()), 0.5, &Options::default());
+    }
+
+    #[test]
+    fn what_fails_while_a_lane_is_read_is_not_lost_to_a_reload() {
+        let now = Instant::now();
+        let mut queue = reading(now);
+        queue.loaded(Lane::First, vec![item(7, now)], false);
+        fail(&mut queue, 7, now);
+        queue.recorded(7);
+        queue.reload(Health::default(), now);
+        read(&mut queue);
+        let due = now + Duration::from_secs(5);
+        queue.loaded(Lane::Retry, vec![item(7, due)], false);
+        queue.loaded(Lane::First, vec![], false);
+        assert_eq!(queue.next(now, ROOM), Next::Wait(Some(due)));
+    }
+
+    #[test]
+    fn what_was_recorded_during_a_read_is_read_again() {
+        let now = Instant::now();
+        let mut queue = reading(now);
+        queue.loaded(Lane::First, vec![item(7, now)], false);
+        fail(&mut queue, 7, now);
+        // Queued again from outside: the news of that are here before the answer to whoever recorded it.
+        queue.reload(Health::default(), now);
+        read(&mut queue);
+        queue.recorded(7);
+        queue.loaded(Lane::Retry, vec![], false);
+        queue.loaded(Lane::First, vec![item(7, now)], false);
+        assert_eq!(queue.wants().map(|(lane, _)| lane), Some(Lane::First));
+    }
+
+    #[test]
+    fn nothing_is_read_for_an_outcome_that_cannot_be_written() {
+        let now = Instant::now();
+        let mut queue = reading(now);
+        queue.loaded(Lane::Retry, vec![], false);
+        queue.loaded(Lane::First, vec![item(7, now)], true);
+        fail(&mut queue, 7, now);
+        assert_eq!(queue.wants().map(|(lane, _)| lane), Some(Lane::First));
+        queue.loaded(Lane::First, vec![item(7, now)], false);
+        assert_eq!(queue.wants(), None, "it would find the same again, at once and for ever");
+        queue.recorded(7);
+        assert_eq!(queue.wants().map(|(lane, _)| lane), Some(Lane::First));
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_waits() {
+        let now = Instant::now();
+        let mut queue = reading(now);
+        for number in 0..100_000 {
+            queue.add(Lane::First, item(number, now));
+        }
+        queue.loaded(Lane::First, (0..500).map(|number| item(number, now)).collect(), true);
+        assert!(queue.held() <= 256, "{}", queue.held());
+    }
 }

@@ -30,12 +30,24 @@ pub struct Window {
     capacity: usize,
     more: bool,
     loading: bool,
+    /// Recorded while a read is under way: what is read about them may be older.
+    settled: HashSet<u64>,
+    /// What was read waits for an outcome: reading before that would tell no more.
+    doubtful: bool,
 }
 
 impl Window {
     /// An empty one that has everything to read yet.
     pub fn new(capacity: usize) -> Self {
-        Self { items: BTreeMap::new(), numbers: HashSet::new(), capacity, more: true, loading: false }
+        Self {
+            items: BTreeMap::new(),
+            numbers: HashSet::new(),
+            capacity,
+            more: true,
+            loading: false,
+            settled: HashSet::new(),
+            doubtful: false,
+        }
     }
 
     /// The message that may be sent first.
@@ -90,12 +102,14 @@ impl Window {
     pub fn begin_load(&mut self) -> usize {
         self.loading = true;
         self.more = false;
+        self.settled.clear();
         self.capacity + self.items.len()
     }
 
     /// A read has ended.
     pub fn end_load(&mut self, items: Vec<Item>, more: bool) {
         self.loading = false;
+        self.settled.clear();
         for item in items {
             if self.numbers.insert(item.message.number) {
                 self.items.insert((item.due, item.message.number), item);
@@ -120,8 +134,32 @@ impl Window {
         self.capacity = capacity;
     }
 
-    /// Whether no read is under way.
-    pub fn is_quiet(&self) -> bool {
-        !self.loading
+    /// Takes down that the outcome of a message is on disk: what was doubtful can be read now.
+    pub fn settle(&mut self, number: u64) {
+        if self.loading {
+            self.settled.insert(number);
+        }
+        self.more |= std::mem::take(&mut self.doubtful);
+    }
+
+    /// Whether the outcome of a message came to disk while it was being read.
+    pub fn is_settled(&self, number: u64) -> bool {
+        self.settled.contains(&number)
+    }
+
+    /// Takes down that the read met a message whose outcome is not on disk: to be read again when it is.
+    pub fn doubt(&mut self) {
+        self.doubtful = true;
+    }
+
+    /// Whether nothing is here, and nothing is being read.
+    pub fn is_idle(&self) -> bool {
+        self.items.is_empty() && !self.loading
+    }
+
+    /// How many messages are here.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.items.len()
     }
 }

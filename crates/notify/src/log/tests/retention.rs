@@ -5,7 +5,7 @@ use std::time::Duration;
 use tempfile::tempdir;
 
 use super::support::*;
-use crate::log::{Decision, Options};
+use crate::log::{Decision, Lane, Options};
 
 fn quick() -> Options {
     Options { interval: Duration::from_millis(10), batch: 7, ..Options::default() }
@@ -44,4 +44,29 @@ async fn a_deleted_webhook_goes_with_its_last_message() {
     log.close().await;
     let log = open(directory.path(), Options::default()).await;
     assert!(log.webhooks().is_empty() && all(&log).await.is_empty());
+}
+
+#[tokio::test]
+async fn beyond_the_most_pending_the_oldest_are_given_up_and_those_behind_them_go() {
+    let directory = tempdir().unwrap();
+    let log = open(directory.path(), Options { most_pending: 20, ..quick() }).await;
+    for uid in ["uid", "other"] {
+        log.register(uid, "default", uid).await.unwrap();
+    }
+    let of = |uid: &'static str, numbers: std::ops::Range<u64>| {
+        numbers.map(|n| message(uid, Some(["a", "b"][n as usize % 2]), &format!("{n:02}"))).collect::<Vec<_>>()
+    };
+    log.accept("hub", 1, of("uid", 0..20)).await.unwrap();
+    log.accept("hub", 2, of("other", 0..20)).await.unwrap();
+    assert_eq!(ready(&log, "uid", Lane::First).await, ["00", "01"]);
+    log.accept("hub", 3, of("uid", 20..55)).await.unwrap();
+    until("the oldest are given up", async || log.stats("uid").unwrap().pending == 20).await;
+    let stats = log.stats("uid").unwrap();
+    assert_eq!((stats.dead_letters, stats.overflowed), (35, 35));
+    assert_eq!(ready(&log, "uid", Lane::First).await, ["35", "36"], "each key goes on with its next");
+    assert_eq!(log.stats("other").unwrap().pending, 20, "nobody else is touched");
+    log.close().await;
+    let log = open(directory.path(), Options::default()).await;
+    assert_eq!(log.totals().overflowed, 35, "it is remembered");
+    assert_eq!(log.recover("uid", jiff::Timestamp::UNIX_EPOCH).await, Ok(35), "and can be sent again");
 }

@@ -31,9 +31,5 @@ pub(super) struct Entry {
 
 /// The health that the log knows.
 pub(super) fn health(stats: &Stats) -> Health {
-    Health {
-        failures: stats.failures,
-        failing_since: stats.failing_since,
-        stopped: stats.forgotten || stats.disabled.is_some(),
-    }
+    Health { failures: stats.failures, failing: stats.failing, stopped: stats.forgotten || stats.disabled.is_some() }
 }

@@ -28,6 +28,7 @@ impl Run {
             self.enter(stats.key);
         }
         let mut ending = false;
+        let mut recheck = tokio::time::interval(self.options.recheck);
         loop {
             if !ending {
                 self.drive();
@@ -48,6 +49,7 @@ impl Run {
                 () = self.notices.wait() => {}
                 () = self.table.bell.notified() => {}
                 () = sleep => {}
+                _ = recheck.tick() => self.recheck(),
                 held = self.held.changed() => {
                     if held.is_err() { return }
                     self.rehold();

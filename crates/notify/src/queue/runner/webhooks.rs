@@ -94,6 +94,17 @@ impl Run {
         }
     }
 
+    /// Has those read again of which messages are pending and none is known here. That is never so for longer than news of the
+    /// log take, unless news were lost.
+    pub(super) fn recheck(&mut self) {
+        let idle = self.entries.iter().filter(|(_, entry)| entry.queue.is_idle()).map(|(key, _)| *key);
+        let left: Vec<WebhookKey> =
+            idle.filter(|key| self.log.stats_of(*key).is_some_and(|stats| stats.pending > 0)).collect();
+        for key in left {
+            self.with(key, |entry| entry.queue.note_more());
+        }
+    }
+
     /// A webhook of which nothing is left.
     pub(super) fn leave(&mut self, key: WebhookKey) {
         if self.entries.get(&key).is_some_and(|entry| entry.queue.is_quiet())

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::{
     delivery::{Attempt, Message, Verdict},
     log::{
-        Decision, Lane,
+        Decision, Lane, MOST_GAP,
         tests::support::{attempt, event},
     },
     queue::{
@@ -49,13 +49,27 @@ pub struct Webhook {
     pub limits: Limits,
     pub messages: Vec<Stored>,
     pub disabled: bool,
-    failures: u32,
-    failing_since: Option<Timestamp>,
+    pub failures: u32,
+    failing: Duration,
+    last_failed: Option<Timestamp>,
+    /// Reads begun before this one are ignored.
+    generation: u64,
     pub queue: Queue,
     weight: Weight,
     /// Under way since, by index.
     flying: HashMap<usize, Lane>,
     unrecorded: HashSet<usize>,
+}
+
+impl Webhook {
+    fn health(&self) -> Health {
+        Health { failures: self.failures, failing: self.failing, stopped: self.disabled }
+    }
+
+    fn reload(&mut self, now: Instant) {
+        self.generation += 1;
+        self.queue.reload(self.health(), now);
+    }
 }
 
 /// Something that will happen.
@@ -74,11 +88,13 @@ enum Happening {
     /// The log is read; what was read arrives later, and is old by then.
     Read {
         webhook: usize,
+        generation: u64,
         lane: Lane,
         limit: usize,
     },
     Loaded {
         webhook: usize,
+        generation: u64,
         lane: Lane,
         items: Vec<Item>,
         more: bool,
@@ -132,7 +148,9 @@ impl World {
             messages,
             disabled: false,
             failures: 0,
-            failing_since: None,
+            failing: Duration::ZERO,
+            last_failed: None,
+            generation: 0,
             queue,
             weight: Weight::default(),
             flying: HashMap::new(),
@@ -150,13 +168,20 @@ impl World {
         self.happenings.clear();
         self.places = Places::new(self.options.places);
         for webhook in &mut self.webhooks {
-            let (failures, failing_since) = (webhook.failures, webhook.failing_since);
-            let health = Health { failures, failing_since, stopped: webhook.disabled };
+            let health = webhook.health();
             webhook.queue = Queue::new(health, self.now, &self.options);
             webhook.queue.configure(Some(webhook.limits));
             webhook.weight = Weight::default();
             webhook.flying.clear();
             webhook.unrecorded.clear();
+        }
+    }
+
+    /// Somebody changes the log from outside: everything is read again.
+    pub fn reload(&mut self, index: usize) {
+        let now = self.now;
+        if let Some(webhook) = self.webhooks.get_mut(index) {
+            webhook.reload(now);
         }
     }
 
@@ -206,7 +231,8 @@ impl World {
 
     fn load(&mut self, index: usize) {
         while let Some((lane, limit)) = self.webhooks[index].queue.wants() {
-            self.later(Duration::from_micros(300), Happening::Read { webhook: index, lane, limit });
+            let generation = self.webhooks[index].generation;
+            self.later(Duration::from_micros(300), Happening::Read { webhook: index, generation, lane, limit });
         }
     }
 
@@ -254,7 +280,7 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Read { webhook, lane, limit } => {
+            Happening::Read { webhook, generation, lane, limit } => {
                 let messages = &self.webhooks[webhook].messages;
                 let mut found: Vec<usize> =
                     (0..messages.len()).filter(|index| messages[*index].lane == Some(lane)).collect();
@@ -262,10 +288,12 @@ impl World {
                 let more = found.len() >= limit;
                 found.truncate(limit);
                 let items = found.into_iter().map(|index| self.item(webhook, index)).collect();
-                self.later(Duration::from_millis(4), Happening::Loaded { webhook, lane, items, more });
+                // The one lane takes longer than the other, so that a reload meets them half done.
+                let takes = Duration::from_millis(if lane == Lane::First { 4 } else { 7 });
+                self.later(takes, Happening::Loaded { webhook, generation, lane, items, more });
             }
-            Happening::Loaded { webhook, lane, items, more } => {
-                if !self.webhooks[webhook].disabled {
+            Happening::Loaded { webhook, generation, lane, items, more } => {
+                if self.webhooks[webhook].generation == generation {
                     self.webhooks[webhook].queue.loaded(lane, items, more);
                 }
             }
@@ -291,10 +319,13 @@ impl World {
         let webhook = &mut self.webhooks[at];
         webhook.unrecorded.remove(&index);
         if attempt.verdict == Verdict::Delivered {
-            (webhook.failures, webhook.failing_since) = (0, None);
+            (webhook.failures, webhook.failing, webhook.last_failed) = (0, Duration::ZERO, None);
         } else {
             webhook.failures += 1;
-            webhook.failing_since.get_or_insert(attempt.at);
+            if let Some(last) = webhook.last_failed.replace(attempt.at) {
+                webhook.failing +=
+                    Duration::try_from(attempt.at.duration_since(last)).unwrap_or_default().min(MOST_GAP);
+            }
         }
         let stored = &mut webhook.messages[index];
         stored.attempts += 1;
@@ -325,7 +356,7 @@ impl World {
                         (stored.state, stored.lane) = (State::DeadLetter, None);
                     }
                     told.clear();
-                    webhook.queue.reload(Health { stopped: true, ..Health::default() }, self.now);
+                    webhook.reload(self.now);
                 }
             }
         }

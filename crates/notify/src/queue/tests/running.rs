@@ -216,3 +216,45 @@ async fn a_thousand_waiting_behind_a_failing_receiver_lose_no_attempts() {
     drained(&log).await;
     assert_eq!(stats(&log).delivered, 1000);
 }
+
+#[tokio::test]
+async fn a_backlog_of_a_hundred_thousand_is_begun_at_its_head_and_stays_on_disk() {
+    const BACKLOG: u64 = 100_000;
+    let directory = tempdir().unwrap();
+    let log = open(directory.path(), LogOptions::default()).await;
+    log.register("uid", "default", "client").await.unwrap();
+    let shared = message("uid", None, "x");
+    for from in (0..BACKLOG).step_by(5000) {
+        let batch = (from..from + 5000).map(|n| {
+            let event = crate::delivery::Event { id: format!("{n}"), ..(*shared.event).clone() };
+            crate::delivery::NewMessage { event: event.into(), ..shared.clone() }
+        });
+        log.accept("hub", from, batch.collect()).await.unwrap();
+    }
+    log.close().await;
+    let log = open(directory.path(), LogOptions::default()).await;
+    // What comes after the first stays under way: whatever is sent beyond it was not needed for it.
+    let receiver = Scripted::new(|message, _| if message.number == 1 { OK } else { Act::Hang });
+    let _handle = start(&log, &receiver, quick());
+    until("the first is delivered", async || stats(&log).delivered == 1).await;
+    until("two more are under way", async || receiver.received().len() == 3).await;
+    assert_eq!(stats(&log).pending, BACKLOG - 1);
+    assert_eq!(receiver.events(), ["0", "1", "2"], "oldest first");
+}
+
+#[tokio::test]
+async fn what_the_news_did_not_tell_is_found() {
+    let directory = tempdir().unwrap();
+    let log = open(directory.path(), LogOptions::default()).await;
+    log.register("uid", "default", "client").await.unwrap();
+    log.accept("hub", 1, vec![message("uid", None, "1")]).await.unwrap();
+    let connection = rusqlite::Connection::open(directory.path().join("deliveries.db")).unwrap();
+    connection.execute("UPDATE message SET lane = NULL", []).unwrap();
+    let receiver = Scripted::new(|_, _| OK);
+    let _handle = start(&log, &receiver, Options { recheck: Duration::from_millis(20), ..quick() });
+    log.accept("hub", 2, vec![message("uid", None, "2")]).await.unwrap();
+    until("the other is delivered", async || stats(&log).delivered == 1).await;
+    connection.execute("UPDATE message SET lane = 0 WHERE number = 1", []).unwrap();
+    drained(&log).await;
+    assert_eq!(receiver.events(), ["2", "1"]);
+}

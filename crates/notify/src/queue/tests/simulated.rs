@@ -35,13 +35,29 @@ struct Plan {
     webhooks: Vec<Described>,
     script: Vec<u8>,
     places: usize,
-    /// After so many steps: the process dies, or the clock jumps by minutes.
-    disturbances: Vec<(u16, Option<i16>)>,
+    /// After so many steps.
+    disturbances: Vec<(u16, Disturbance)>,
+}
+
+#[derive(Clone, Debug)]
+enum Disturbance {
+    /// The process dies.
+    Crash,
+    /// The clock jumps by minutes.
+    Jump(i16),
+    /// The log is changed from outside for this webhook.
+    Reload(usize),
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
     let webhook = (1u32..6, option::of((1u32..50, 1u32..10)), vec(option::weighted(0.7, 0u8..4), 0..30), any::<u8>());
-    let disturbances = vec((1u16..60, option::of(-3000i16..3000)), 0..6);
+    let disturbance = prop_oneof![
+        Just(Disturbance::Crash),
+        (-3000i16..3000).prop_map(Disturbance::Jump),
+        (0usize..4).prop_map(Disturbance::Reload),
+        (0usize..4).prop_map(Disturbance::Reload),
+    ];
+    let disturbances = vec((0u16..40, disturbance), 0..16);
     (vec(webhook, 1..5), vec(any::<u8>(), 1..40), 2usize..12, disturbances)
         .prop_map(|(webhooks, script, places, disturbances)| Plan { webhooks, script, places, disturbances })
 }
@@ -71,8 +87,9 @@ proptest! {
                 world.step();
             }
             match disturbance {
-                None => world.crash(),
-                Some(minutes) => world.wall += SignedDuration::from_mins(minutes.into()),
+                Disturbance::Crash => world.crash(),
+                Disturbance::Jump(minutes) => world.wall += SignedDuration::from_mins(minutes.into()),
+                Disturbance::Reload(webhook) => world.reload(webhook),
             }
         }
         let mut steps = 0;
@@ -146,17 +163,21 @@ fn a_clock_that_jumps_disables_nobody_and_floods_nobody() {
     let receiver = |_: usize, _: usize, _: u32| (Duration::from_millis(5), Verdict::Retry { after: None });
     let mut world = World::new(Options::default(), Box::new(receiver));
     world.webhook(LIMITS, &[None; 100]);
-    for _ in 0..10 {
-        world.step();
-    }
+    while world.webhooks[0].failures < 20 && world.step() {}
     let before = world.starts;
     world.wall += SignedDuration::from_hours(24 * 30);
     let until = world.now + Duration::from_secs(60);
     while world.now < until && world.step() {}
     assert!(!world.webhooks[0].disabled);
     assert!(world.starts - before < 20, "{} attempts in a minute", world.starts - before);
+    // A restart right after another: what the log has written down disables nobody either.
+    world.wall += SignedDuration::from_hours(24 * 30);
+    world.crash();
+    let (until, failures) = (world.now + Duration::from_secs(3600), world.webhooks[0].failures);
+    while world.now < until && world.step() {}
+    assert!(!world.webhooks[0].disabled && world.webhooks[0].failures > failures);
     // Back by a month, and a restart: nobody waits for a month.
-    world.wall -= SignedDuration::from_hours(24 * 60);
+    world.wall -= SignedDuration::from_hours(24 * 90);
     world.crash();
     let until = world.now + Duration::from_secs(30 * 3600);
     let before = world.starts;
