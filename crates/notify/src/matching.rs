@@ -50,11 +50,6 @@ impl Wants {
         self.namespace == change.namespace && self.endpoint.as_ref() == Some(&change.endpoint) && self.select(change)
     }
 
-    /// Whether a tag may be wanted.
-    pub fn tag(&self, tag: &str) -> bool {
-        self.tags.is_empty() || self.tags.iter().any(|pattern| glob::matches(pattern, tag))
-    }
-
     /// The message for a change that the registry was asked for on behalf of the webhook itself, if it is to be told.
     pub fn polled(&self, webhook: &WebhookUid, change: &Change) -> Option<NewMessage> {
         let message = || NewMessage { webhook: webhook.clone(), key: self.key(change), event: Arc::new(event(change)) };

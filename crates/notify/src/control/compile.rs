@@ -108,16 +108,19 @@ pub(super) fn source(spec: &RegistryWebhookSpec, endpoint: Endpoint) -> Option<R
     }
 }
 
-/// The registry that a webhook polls, if it does, ready to be asked; or what is missing for that.
+/// The registry that a webhook polls, if it does, ready to be asked; or what is missing for that. It is the `present` one if that is still
+/// right: its connections are kept.
 pub(super) fn polled(
     uid: &str,
     spec: &RegistryWebhookSpec,
     around: &Around<'_>,
+    present: Option<Arc<Polled>>,
 ) -> Option<Result<Arc<Polled>, Problem>> {
     let poll = spec.source.poll.as_ref()?;
     let compile = || {
         let every = parse::duration(&poll.interval)
-            .map_err(|error| Problem::new("InvalidInterval", format!("spec.source.poll.interval: {error}")))?;
+            .map_err(|error| Problem::new("InvalidInterval", format!("spec.source.poll.interval: {error}")))?
+            .max(SHORTEST_INTERVAL);
         let value = |name: &str, key: &str| value(around.secrets, name, key);
         let mut compared = Vec::new();
         let credentials = match &poll.secret_ref {
@@ -132,13 +135,16 @@ pub(super) fn polled(
         };
         let ca = poll.ca_ref.as_ref().map(|secret| value(&secret.name, "ca.crt")).transpose()?;
         compared.extend(ca.iter().flatten());
+        if let Some(present) = present.filter(|present| present.is(uid, spec, poll, every, &compared)) {
+            return Ok(present);
+        }
         let access = Access { url: &poll.url, credentials, ca: ca.as_deref(), targets: around.targets.clone() };
         let registry = Registry::new(access)
             .map_err(|error| Problem::new("InvalidRegistry", format!("spec.source.poll: {error}")))?;
-        let polled = Polled::new(uid, spec, poll, every.max(SHORTEST_INTERVAL), registry, compared);
-        polled
-            .map(Arc::new)
-            .map_err(|error| Problem::new("InvalidFilter", format!("spec.source.poll.repositories: {error}")))
+        let polled = Polled::new(uid, spec, poll, every, registry, compared);
+        polled.map(Arc::new).map_err(|error| {
+            Problem::new("InvalidFilter", format!("spec.source.poll.repositories or spec.tags: {error}"))
+        })
     };
     Some(compile())
 }
@@ -261,7 +267,7 @@ mod tests {
             let mut whole = json!({"url": "https://registry.example.com", "repositories": ["team/*"]});
             json_patch::merge(&mut whole, &poll);
             let spec = spec(json!({"source": {"endpoint": null, "poll": whole}}));
-            polled("uid", &spec, &around).map(|result| result.map(drop).map_err(|problem| problem.reason))
+            polled("uid", &spec, &around, None).map(|result| result.map(drop).map_err(|problem| problem.reason))
         };
         for (poll, expected) in [
             (json!({}), Ok(())),
@@ -275,7 +281,17 @@ mod tests {
         ] {
             assert_eq!(reason(poll.clone()), Some(expected), "{poll}");
         }
-        assert!(polled("uid", &spec(json!({})), &around).is_none());
+        assert!(polled("uid", &spec(json!({})), &around, None).is_none());
+        // What is asked already goes on, unless it is another question.
+        let registry = |interval: &str| {
+            let poll = json!({"url": "https://registry.example.com", "repositories": ["team/*"], "interval": interval});
+            spec(json!({"source": {"endpoint": null, "poll": poll}}))
+        };
+        let first = polled("uid", &registry("5m"), &around, None).unwrap().unwrap();
+        for (interval, same) in [("5m", true), ("6m", false)] {
+            let next = polled("uid", &registry(interval), &around, Some(first.clone())).unwrap().unwrap();
+            assert_eq!(Arc::ptr_eq(&first, &next), same, "{interval}");
+        }
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Controller {
         let around =
             Around { secrets: &secrets, targets: &self.targets, http: &self.http, previous: previous.as_deref() };
         let route = compile::route(&object.spec, &around);
-        let polled = compile::polled(&uid, &object.spec, &around);
+        let polled = compile::polled(&uid, &object.spec, &around, self.poller.polled(&uid));
         let published = Arc::new(webhook(wants.clone().ok(), route.as_ref().ok().cloned()));
         self.queue.configure(&uid, Some(published.limits));
         self.table.put(&uid, Some(published));
@@ -79,10 +79,15 @@ impl Controller {
                 self.poller.configure(&uid, Some(polled));
                 Ok(())
             }
-            other => {
+            Some(Err(problem)) => {
+                self.poller.pause(&uid);
+                self.registry.polled(&uid, None);
+                Err(problem)
+            }
+            None => {
                 self.poller.configure(&uid, None);
                 self.registry.polled(&uid, None);
-                other.map_or(Ok(()), |result| result.map(drop))
+                Ok(())
             }
         };
         entry.ready = self.judge(key, &object.spec, wants.map(drop), asked.and(route.map(drop)));

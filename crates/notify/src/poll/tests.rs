@@ -18,6 +18,9 @@ use crate::{
 
 const UID: &str = "uid";
 
+/// A repository of this name makes the registry refuse its catalog.
+const CLOSED: &str = "closed";
+
 /// Repositories, and their tags with a digit for the digest.
 type Content = Arc<Mutex<BTreeMap<String, BTreeMap<String, u8>>>>;
 
@@ -31,6 +34,9 @@ fn answer(content: &Content, path: &str) -> (u16, String, String) {
     let path = path.split('?').next().unwrap().trim_start_matches("/v2/");
     if path.is_empty() {
         return (200, String::new(), "{}".into());
+    }
+    if path == "_catalog" && content.contains_key(CLOSED) {
+        return (401, String::new(), String::new());
     }
     if path == "_catalog" {
         let names: Vec<_> = content.keys().collect();
@@ -119,8 +125,30 @@ impl World {
     }
 
     async fn poll(&self) -> Result<Walked, Trouble> {
-        let Polled { registry, source, scope, .. } = &*self.task.polled;
-        walk(registry, &self.task.poller.tags, source, scope, &mut String::new(), &self.task).await
+        self.task.poll(&mut String::new()).await
+    }
+
+    /// Another spec, as the controller makes it known.
+    fn respec(&mut self, change: impl FnOnce(&mut RegistryWebhookSpec)) {
+        let polled = &self.task.polled;
+        let repositories = vec!["team/*".to_owned()];
+        let poll =
+            Poll { url: polled.url.clone(), repositories, interval: "5m".into(), secret_ref: None, ca_ref: None };
+        let source = Source { endpoint: None, poll: Some(poll.clone()) };
+        let mut spec = RegistryWebhookSpec { source, ..RegistryWebhookSpec::default() };
+        change(&mut spec);
+        self.want(Wants::compile("default", &spec).ok());
+        let registry = polled.registry.clone();
+        self.task.polled = Arc::new(Polled::new(UID, &spec, &poll, polled.every, registry, Vec::new()).unwrap());
+    }
+
+    fn want(&self, wants: Option<Wants>) {
+        let webhook = self.task.poller.table.get(UID).unwrap();
+        self.task.poller.table.put(UID, Some(Arc::new(Webhook { wants, ..(*webhook).clone() })));
+    }
+
+    async fn sources(&self) -> usize {
+        self.task.poller.tags.sources().await.unwrap().len()
     }
 
     /// What is queued: kind, image, and the digest's digit.
@@ -212,4 +240,91 @@ async fn an_address_without_a_registry_takes_nothing_for_gone() {
     let outcome = walk(&registry, &world.task.poller.tags, source, scope, &mut String::new(), &nobody.task).await;
     assert!(matches!(outcome, Err(Obstacle::Registry(RegistryError::Unreachable(_)))), "{outcome:?}");
     assert!(world.queued().await.is_empty() && nobody.queued().await.is_empty());
+}
+
+#[tokio::test]
+async fn wildcards_without_a_catalog_are_no_success() {
+    let world = World::new(|_| ()).await;
+    world.push("team/shop", "v1", 1);
+    let said = async || reachable(world.poll().await, world.task.polled.globs);
+    assert_eq!(said().await, Ok("1 repositories compared".into()));
+    world.push(CLOSED, "v1", 1);
+    let (reason, message) = said().await.unwrap_err();
+    assert!(reason == "CatalogRefused" && message.ends_with("1 repositories compared"), "{message}");
+    assert_eq!(reachable(world.poll().await, false), Ok("1 repositories compared".into()), "names need none");
+}
+
+#[tokio::test]
+async fn nothing_is_taken_over_while_nobody_knows_what_is_wanted() {
+    let world = World::new(|_| ()).await;
+    let wants = world.task.poller.table.get(UID).unwrap().wants.clone();
+    world.want(None);
+    world.push("team/shop", "v1", 1);
+    let outcome = reachable(world.poll().await, true);
+    assert_eq!(outcome.unwrap_err().0, "InvalidFilter");
+    assert_eq!(world.sources().await, 0);
+    world.want(wants);
+    assert_eq!(world.poll().await.unwrap().announced, 0, "it was there at first contact");
+}
+
+#[tokio::test]
+async fn going_back_to_an_earlier_spec_begins_anew() {
+    let mut world = World::new(|_| ()).await;
+    world.push("team/shop", "v1", 1);
+    world.poll().await.unwrap();
+    world.respec(|spec| spec.tags = vec!["w*".into()]);
+    world.poll().await.unwrap();
+    assert_eq!(world.sources().await, 1, "what was known under the earlier spec is forgotten");
+    for digit in 2..5 {
+        world.push("team/shop", &format!("v{digit}"), digit);
+    }
+    world.respec(|_| ());
+    assert_eq!(world.poll().await.unwrap().announced, 0);
+    world.push("team/shop", "v1", 9);
+    assert_eq!(world.poll().await.unwrap().announced, 1);
+    assert_eq!(world.queued().await, ["push team/shop:v1 9"]);
+}
+
+/// Another filter is published a moment before another task begins: the one that still runs must not take all that now passes for news.
+#[tokio::test]
+async fn a_filter_that_comes_before_its_task_floods_nobody() {
+    let world = World::new(|spec| spec.tags = vec!["v*".into()]).await;
+    for tag in ["v1", "w1", "w2"] {
+        world.push("team/shop", tag, 1);
+    }
+    world.poll().await.unwrap();
+    let spec = RegistryWebhookSpec { tags: vec!["w*".into()], ..RegistryWebhookSpec::default() };
+    world.want(Some(Wants::compile("default", &spec).unwrap()));
+    world.poll().await.unwrap();
+    assert!(world.queued().await.is_empty(), "{:?}", world.queued().await);
+}
+
+#[tokio::test]
+async fn a_webhook_that_polls_no_more_is_forgotten_and_one_that_cannot_is_not() {
+    let world = World::new(|_| ()).await;
+    world.push("team/shop", "v1", 1);
+    world.poll().await.unwrap();
+    let poller = &world.task.poller;
+    poller.configure(UID, Some(world.task.polled.clone()));
+    poller.pause(UID);
+    assert!(poller.polled(UID).is_none() && world.sources().await == 1);
+    poller.configure(UID, None);
+    poller.tasks.close();
+    tokio::time::timeout(Duration::from_secs(30), poller.tasks.wait()).await.unwrap();
+    assert_eq!(world.sources().await, 0);
+}
+
+#[tokio::test]
+async fn polling_goes_on_after_a_panic() {
+    let mut world = World::new(|_| ()).await;
+    let (told, mut reports) = tokio::sync::mpsc::unbounded_channel();
+    let first = std::sync::atomic::AtomicBool::new(true);
+    world.task.poller.tell = Arc::new(move |_, report| {
+        assert!(!first.swap(false, std::sync::atomic::Ordering::SeqCst), "the first report is not taken");
+        told.send(report).unwrap();
+    });
+    world.task.poller.configure(UID, Some(world.task.polled.clone()));
+    let report = tokio::time::timeout(Duration::from_secs(60), reports.recv()).await.unwrap().unwrap();
+    assert!(report.reachable.is_ok(), "{report:?}");
+    world.task.poller.stop.cancel();
 }
