@@ -79,13 +79,18 @@ impl Registry {
             return Err(RegistryError::BadUrl);
         }
         let options = guard::Options { ca: access.ca, max_idle_per_host: 4, ..guard::Options::new(access.targets) };
-        let (client, tokens) = (Client::new(options)?, Tokens::new(access.credentials));
-        Ok(Registry { base: Arc::new(base), client, tokens: Arc::new(tokens), pace: Arc::default() })
+        let (client, pace) = (Client::new(options)?, Pace::of(&base, access.credentials.as_ref()));
+        let tokens = Tokens::new(access.credentials);
+        Ok(Registry { base: Arc::new(base), client, tokens: Arc::new(tokens), pace })
     }
 
-    /// Host and port that the registry is configured at, e.g. `registry.example.com:5000`.
+    /// What images of the registry are called by: the host and port that it is configured at, e.g. `registry.example.com:5000`. Docker Hub is
+    /// `docker.io`, whichever of its addresses is asked.
     pub fn host(&self) -> &str {
-        self.base.authority().map(|authority| authority.as_str()).unwrap_or_default()
+        match self.base.authority().map(|authority| authority.as_str()).unwrap_or_default() {
+            "registry-1.docker.io" | "index.docker.io" => "docker.io",
+            host => host,
+        }
     }
 
     /// Whether a registry answers there at all. Without that, an address with no registry would look like one that has lost everything.
@@ -178,6 +183,18 @@ fn judge(answer: Answer) -> Result<Answer, RegistryError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn images_are_called_by_the_host_that_is_configured() {
+        for (url, host) in [
+            ("https://registry.example.com:5000/", "registry.example.com:5000"),
+            ("https://registry-1.docker.io", "docker.io"),
+            ("https://docker.io.example.com", "docker.io.example.com"),
+        ] {
+            let access = Access { url, credentials: None, ca: None, targets: Targets::default() };
+            assert_eq!(Registry::new(access).unwrap().host(), host);
+        }
+    }
 
     #[test]
     fn only_base_urls_are_taken() {

@@ -1,21 +1,30 @@
 //! When a registry wants peace, and that it gets it.
 //!
-//! A registry that is asked too often says 429, or counts down in a header before it does. Either is obeyed by everybody who asks it: until
-//! the time is over a question fails at once, and nothing is sent. Sources: RFC 9110 (`Retry-After`), the IETF's draft "RateLimit header
+//! A registry that is asked too often says 429, or counts down in a header before it does. Either is obeyed by everybody in this process who
+//! asks it at the same URL with the same credentials, which is what registries count by: until the time is over a question fails at
+//! once, and nothing is sent. It outlives the client that was told: an endpoint that is compiled anew does not begin anew. Sources: RFC 9110 (`Retry-After`), the IETF's draft "RateLimit header
 //! fields for HTTP" in the forms that Docker Hub (`ratelimit-remaining: 76;w=21600`) and GitHub (`x-ratelimit-remaining`) send.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 use jiff::Timestamp;
+use roadstead_reconcile::Secret;
 
+use super::names::digest_of;
 use crate::guard::retry_after;
 
 /// Longest wait that is granted: a registry cannot put us off for good.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
 /// Wait where the registry gives no time.
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+
+/// Of each URL, with a digest of the credentials. One that nobody has and that waits for nothing is dropped.
+static SHARED: LazyLock<Mutex<Shared>> = LazyLock::new(Mutex::default);
+
+type Shared = HashMap<(String, String), Arc<Pace>>;
 
 /// Until when nothing is asked.
 #[derive(Debug, Default)]
@@ -24,6 +33,14 @@ pub(super) struct Pace {
 }
 
 impl Pace {
+    /// That of everybody who asks the registry at `base` with these credentials.
+    pub(super) fn of(base: &Uri, credentials: Option<&(String, Secret)>) -> Arc<Pace> {
+        let who = credentials.map(|(user, password)| digest_of(&[user.as_bytes(), b":", password.bytes()].concat()));
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.retain(|_, pace| Arc::strong_count(pace) > 1 || pace.wait().is_some());
+        shared.entry((base.to_string(), who.unwrap_or_default())).or_default().clone()
+    }
+
     /// How long to wait still.
     pub(super) fn wait(&self) -> Option<Duration> {
         let until = *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,9 +9,10 @@ use crate::registry::{Registry, RegistryError};
 
 /// Repositories that fail one after the other until the registry is left alone for a while.
 const GIVE_UP: u32 = 3;
-/// Peace that a registry gets when it asks for some, at least and at most, and if it does not say.
-const PEACE: (Duration, Duration, Duration) =
-    (Duration::from_secs(1), Duration::from_secs(3600), Duration::from_secs(60));
+/// Peace that a registry gets when it asks for some, at least, and if it does not say.
+const PEACE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// How long one walk waits for a registry that wants peace, altogether. Beyond that it is broken off and goes on another time.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What stands in the way.
 #[derive(Debug, thiserror::Error)]
@@ -72,9 +73,9 @@ pub async fn walk<S: Settle>(
     let (names, catalog) = repositories(registry, scope, known).await?;
     let mut walked = Walked { repositories: names.len(), catalog, ..Walked::default() };
     let (behind, before): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| *name > *resume);
-    let (mut in_a_row, mut whole) = (0, true);
+    let (mut in_a_row, mut whole, mut patience) = (0, true, PATIENCE);
     for name in behind.into_iter().chain(before) {
-        match patiently(settler, &name).await {
+        match patiently(settler, &name, &mut patience).await {
             Ok(announced) => {
                 walked.announced += announced;
                 in_a_row = 0;
@@ -82,7 +83,7 @@ pub async fn walk<S: Settle>(
             Err(Obstacle::Registry(error)) => {
                 in_a_row = if error.is_transient() { in_a_row + 1 } else { 0 };
                 whole &= !error.is_transient();
-                if in_a_row == GIVE_UP || matches!(error, RegistryError::Unreachable(_)) {
+                if in_a_row == GIVE_UP || matches!(error, RegistryError::Unreachable(_) | RegistryError::Busy { .. }) {
                     *resume = name;
                     return Err(error.into());
                 }
@@ -102,15 +103,53 @@ pub async fn walk<S: Settle>(
     Ok(walked)
 }
 
-/// Settles a repository, and gives the registry peace whenever it asks for it.
-async fn patiently<S: Settle>(settler: &S, name: &str) -> Result<usize, Obstacle<S::Error>> {
+/// Settles a repository, and gives the registry peace when it asks for it, for as long as there is patience left.
+async fn patiently<S: Settle>(settler: &S, name: &str, patience: &mut Duration) -> Result<usize, Obstacle<S::Error>> {
     loop {
         match settler.settle(name).await {
             Err(Obstacle::Registry(error @ RegistryError::Busy { after })) => {
+                let wait = after.unwrap_or(PEACE.1).max(PEACE.0);
+                let Some(left) = patience.checked_sub(wait) else { return Err(error.into()) };
+                *patience = left;
                 settler.waits(&error);
-                sleep(after.unwrap_or(PEACE.2).clamp(PEACE.0, PEACE.1)).await;
+                sleep(wait).await;
             }
             outcome => return outcome,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Meets a registry that always asks to wait for so long.
+    struct Put(Option<Duration>, AtomicUsize);
+
+    impl Settle for Put {
+        type Error = TagStoreError;
+
+        async fn settle(&self, _: &str) -> Result<usize, Obstacle<TagStoreError>> {
+            Err(RegistryError::Busy { after: self.0 }.into())
+        }
+
+        fn waits(&self, _: &RegistryError) {
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_registry_that_always_asks_to_wait_does_not_hold_a_walk_for_ever() {
+        for (after, patience, waited) in
+            [(Some(3600), 600_000, 0), (None, 59_000, 0), (Some(0), 1500, 1), (Some(0), 999, 0)]
+        {
+            let put = Put(after.map(Duration::from_secs), AtomicUsize::new(0));
+            let mut patience = Duration::from_millis(patience);
+            let error = patiently(&put, "a", &mut patience).await.unwrap_err();
+            assert!(matches!(error, Obstacle::Registry(RegistryError::Busy { .. })), "{error}");
+            assert_eq!(put.1.load(Ordering::SeqCst), waited, "{after:?}");
         }
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use roadstead_e2e::receiver::Receiver;
-use roadstead_outbound::registry::RegistryError;
+use roadstead_outbound::guard;
+use roadstead_outbound::registry::{Access, Registry, RegistryError};
+use roadstead_reconcile::{Secret, Targets};
 
 use super::support::{answer, registry, serve};
 
@@ -65,15 +67,6 @@ async fn answers_are_capped_and_checked() -> Result<()> {
     assert!(matches!(registry.tags("huge").await, Err(RegistryError::Unexpected(_))));
     assert!(matches!(registry.tags("nonsense").await, Err(RegistryError::Unexpected(_))));
     assert!(matches!(registry.digest("nonsense", "v1").await, Err(RegistryError::BadName(..))));
-    let impatient = super::support::registry(&url)?;
-    let busy = impatient.digest("busy", "v1").await.expect_err("429");
-    assert!(
-        matches!(busy, RegistryError::Busy { after: Some(wait) } if wait == Duration::from_secs(7))
-            && busy.is_transient()
-    );
-    // The peace that it asks for holds for every question.
-    let next = impatient.digest("plain", "v1").await.expect_err("it is not asked");
-    assert!(matches!(next, RegistryError::Busy { after: Some(wait) } if wait <= Duration::from_secs(7)), "{next}");
     let broken = registry.digest("broken", "v1").await.expect_err("502");
     assert!(broken.is_transient(), "{broken}");
     let silent = registry.digest("silent", "v1").await.expect_err("401");
@@ -84,5 +77,49 @@ async fn answers_are_capped_and_checked() -> Result<()> {
         assert!(matches!(registry.digest(name, "v1").await, Err(RegistryError::BadName(..))), "{name}");
         assert!(matches!(registry.digest("a", name).await, Err(RegistryError::BadName(..))) || name == "A");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_peace_that_a_registry_asks_for_holds_for_every_question_of_everybody() -> Result<()> {
+    let url = serve(|path| match path.contains("busy") {
+        true => answer(429, &[("retry-after", "70")], ""),
+        false => answer(200, &[], ""),
+    })
+    .await?;
+    let busy = registry(&url)?.digest("busy", "v1").await.expect_err("429");
+    let wait = |error: &RegistryError| match error {
+        RegistryError::Busy { after } => *after,
+        _ => None,
+    };
+    assert!(wait(&busy) == Some(Duration::from_secs(70)) && busy.is_transient(), "{busy}");
+    // Another client, of the same registry with the same credentials.
+    let next = registry(&url)?.digest("plain", "v1").await.expect_err("it is not asked");
+    assert!(wait(&next).is_some_and(|wait| wait <= Duration::from_secs(70)), "{next}");
+    // Registries count by who asks.
+    let access = Access { url: &url, credentials: None, ca: None, targets: Targets::with_loopback() };
+    assert!(Registry::new(access)?.digest("plain", "v1").await?.is_some());
+    Ok(())
+}
+
+#[tokio::test]
+async fn credentials_do_not_go_to_an_inside_address_that_a_registry_names_as_its_realm() -> Result<()> {
+    // https, as realms must be, at an address that is not allowed.
+    let inside = std::net::TcpListener::bind("127.0.0.2:0")?;
+    inside.set_nonblocking(true)?;
+    let challenge = format!("Bearer realm=\"https://{}/token\",service=\"x\"", inside.local_addr()?);
+    let url = serve(move |_| answer(401, &[("www-authenticate", &challenge)], "")).await?;
+    let ask = async |allowed: &str| {
+        let credentials = Some(("user".to_owned(), Secret::new("s3cret")));
+        let targets = Targets::new([allowed.parse()?]);
+        let registry = Registry::new(Access { url: &url, credentials, ca: None, targets })?;
+        anyhow::Ok(registry.digest("a", "v1").await.expect_err("no token is to be had"))
+    };
+    let error = ask("127.0.0.1/32").await?;
+    assert_eq!(error, RegistryError::Unreachable(guard::Error::Forbidden));
+    assert_eq!(inside.accept().expect_err("nobody may come").kind(), std::io::ErrorKind::WouldBlock);
+    // Where the address is allowed it is dialled, and nobody listens any more.
+    drop(inside);
+    assert_ne!(ask("127.0.0.0/8").await?, RegistryError::Unreachable(guard::Error::Forbidden));
     Ok(())
 }
