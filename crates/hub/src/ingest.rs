@@ -294,7 +294,7 @@ impl Inner {
         let headers = recorded_headers(incoming.headers, policy);
         let mut drafts = Vec::with_capacity(changes.len());
         let mut filtered = 0;
-        for change in self.completed(endpoint, changes).await {
+        for change in self.completed(endpoint, named(endpoint, changes)).await {
             let (change, confirmed) = self.confirm(endpoint, change, verified).await;
             let verified = verified || confirmed;
             let draft = Draft {
@@ -423,4 +423,16 @@ fn answer(status: StatusCode, body: String, retry_after: Option<u32>) -> Respons
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// Zot tells no registry, and an image without one is Docker Hub's to everybody who pulls it: it is of the registry that the endpoint
+/// configures.
+fn named(endpoint: &Endpoint, mut changes: Vec<Change>) -> Vec<Change> {
+    if let Some(registry) = &endpoint.registry {
+        let images = changes.iter_mut().filter_map(|change| change.image.as_mut());
+        images
+            .filter(|image| image.registry.is_empty())
+            .for_each(|image| registry.host().clone_into(&mut image.registry));
+    }
+    changes
 }

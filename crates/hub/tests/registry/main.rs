@@ -77,9 +77,12 @@ async fn what_a_registry_tells_and_what_it_answers() -> Result<()> {
 
     // The registry confirms what is true, completes what is missing, and denies what is false.
     let confirm = async |image: &ImageChange| registry.confirm(image).await;
-    let truth = Confirmation::Confirmed(push("team/shop", "v1", &digest));
+    let truth = Confirmation::Confirmed(ImageChange { registry: address.clone(), ..push("team/shop", "v1", &digest) });
     assert_eq!(confirm(&push("team/shop", "v1", &digest)).await?, truth);
     assert_eq!(confirm(&push("team/shop", "v1", "")).await?, truth);
+    // A payload that names another registry does not choose where receivers pull from.
+    let elsewhere = ImageChange { registry: "evil.example.com".into(), ..push("team/shop", "v1", "") };
+    assert_eq!(confirm(&elsewhere).await?, truth);
     let other = format!("sha256:{}", "0".repeat(64));
     assert_eq!(confirm(&push("team/shop", "v1", &other)).await?, truth);
     assert_eq!(confirm(&push("team/shop", "", &other)).await?, Confirmation::Denied);

@@ -72,15 +72,13 @@ fn data(message: &Message) -> Value {
     Value::Object(data)
 }
 
-/// What can be pulled: `registry/repository@digest`, or with the tag where the digest is not known; empty if neither is, or after a
-/// deletion.
+/// What can be pulled: `registry/repository@digest`, or with the tag where the digest is not known; empty if neither is, after a
+/// deletion, and where nobody told the registry: without one it would be pulled from Docker Hub.
 fn reference(image: &ImageChange) -> String {
-    let base = match image.registry.as_str() {
-        "" => image.repository.clone(),
-        registry => format!("{registry}/{}", image.repository),
-    };
+    let base = format!("{}/{}", image.registry, image.repository);
     match (image.action.as_str(), image.digest.as_str(), image.tag.as_str()) {
         ("delete", ..) | (_, "", "") => String::new(),
+        _ if image.registry.is_empty() => String::new(),
         (_, "", tag) => format!("{base}:{tag}"),
         (_, digest, _) => format!("{base}@{digest}"),
     }

@@ -7,7 +7,8 @@ use super::{Registry, RegistryError};
 /// What the registry says to a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Confirmation {
-    /// It is so. The digest is the registry's, whatever the payload said: a tag that moved on meanwhile is told as it is now.
+    /// It is so. Registry and digest are those of the registry that was asked, whatever the payload said: receivers pull from there. A
+    /// tag that moved on meanwhile is told as it is now.
     Confirmed(ImageChange),
     /// It is not so: what was pushed is not there, or what was deleted still is.
     Denied,
@@ -38,15 +39,16 @@ fn question(image: &ImageChange) -> Question<'_> {
 impl Registry {
     /// Asks whether a change is true. Errors are about asking, never about the claim; ask again later.
     pub async fn confirm(&self, image: &ImageChange) -> Result<Confirmation, RegistryError> {
-        let confirmed = match question(image) {
+        let image = ImageChange { registry: self.host().to_owned(), ..image.clone() };
+        let confirmed = match question(&image) {
             Question::Nothing => return Ok(Confirmation::NotConfirmable),
             Question::NoTags => {
                 let tags = self.tags(&image.repository).await?;
-                tags.is_none_or(|tags| tags.is_empty()).then(|| image.clone())
+                tags.is_none_or(|tags| tags.is_empty()).then_some(image)
             }
             Question::Manifest(reference, wanted) => match (self.digest(&image.repository, reference).await?, wanted) {
-                (Some(digest), true) => Some(ImageChange { digest, ..image.clone() }),
-                (None, false) => Some(image.clone()),
+                (Some(digest), true) => Some(ImageChange { digest, ..image }),
+                (None, false) => Some(image),
                 _ => None,
             },
         };
