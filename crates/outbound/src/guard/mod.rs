@@ -55,7 +55,8 @@ pub struct Options<'a> {
     pub targets: Targets,
     /// Certificates to trust instead of the machine's, PEM.
     pub ca: Option<&'a [u8]>,
-    /// Idle connections kept open to one host. Default 8.
+    /// Idle connections kept open to one host. Default 64, as many requests as one webhook may have under way: with fewer kept, a busy
+    /// receiver would see a new connection for most requests.
     pub max_idle_per_host: usize,
     /// How long an idle connection is kept. Default 60 s.
     pub idle_timeout: Duration,
@@ -69,7 +70,7 @@ impl Options<'_> {
         Options {
             targets,
             ca: None,
-            max_idle_per_host: 8,
+            max_idle_per_host: 64,
             idle_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(5),
         }
