@@ -22,6 +22,7 @@ use roadstead_outbound::tags::TagStore;
 use roadstead_reconcile::Namespaces;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -191,5 +192,49 @@ async fn what_a_killed_registry_did_not_tell_is_told_once() {
     assert_eq!(hub.told("push", "team/new", "v2", &late).await, (1, 0));
     assert_eq!(hub.told("push", "old/app", "v1", &old).await, (0, 0), "it was there before anybody looked");
     assert_eq!(hub.events().await.iter().filter(|(_, reconciled)| *reconciled).count(), 4);
+    hub.stop().await;
+}
+
+/// A registry that lists a repository and then wants to be left alone for minutes; tells when it said so.
+async fn wants_peace() -> (String, tokio::sync::watch::Receiver<bool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (asked, said) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = vec![0; 8192];
+            // The request fits into one read.
+            let read = stream.read(&mut head).await.unwrap_or_default();
+            let path = String::from_utf8_lossy(&head[..read]).split(' ').nth(1).unwrap_or_default().to_owned();
+            let (status, body) = match path.as_str() {
+                "/v2/" => ("200 OK", "{}"),
+                path if path.starts_with("/v2/_catalog") => ("200 OK", r#"{"repositories": ["team/shop"]}"#),
+                _ => ("429 Slow Down\r\nretry-after: 500", ""),
+            };
+            let length = body.len();
+            let text = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+            let _ = stream.write_all(text.as_bytes()).await;
+            let peace = status.starts_with("429");
+            asked.send_if_modified(|said| peace && !std::mem::replace(said, true));
+        }
+    });
+    (url, said)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_registry_is_asked_though_the_earlier_one_wants_peace() {
+    let (url, mut said) = wants_peace().await;
+    let (_server, client) = control_plane(&url).await;
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let ground = Ground { client: client.clone(), address, directory: tempfile::tempdir().unwrap() };
+    let hub = ground.start().await;
+    tokio::time::timeout(PATIENCE, said.wait_for(|said| *said)).await.unwrap().unwrap();
+
+    let at = Registry::free_address().unwrap();
+    let _registry = Registry::start(&at, &format!("http://{address}/hooks/{HOOK}"), "hook-token").await.unwrap();
+    let patch = json!({"spec": {"registry": {"url": format!("http://{at}")}}});
+    let endpoints = Api::<WebhookEndpoint>::namespaced(client, NAMESPACE);
+    endpoints.patch("images", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    until("the other registry is compared", async || ground.compared().await).await;
     hub.stop().await;
 }

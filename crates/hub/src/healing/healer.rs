@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use roadstead_outbound::registry::RegistryError;
 use roadstead_outbound::tags::{Obstacle, Scope, TagStore, Walked, walk};
 use roadstead_reconcile::backoff::{Backoff, dice, jitter};
-use tokio::sync::watch;
+use tokio::sync::watch::{self, error::RecvError};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::comparison::{Comparison, HealError};
@@ -43,9 +43,7 @@ impl Healer {
                 // Another spec, or other credentials: what could not be asked may be now.
                 changed = self.endpoint.changed() => match changed {
                     Ok(()) => {
-                        let other = self.endpoint.borrow().generation != endpoint.generation;
-                        let failed = matches!(live.healing.report().reachable, Some(Err(_)));
-                        if other || failed {
+                        if asks_anew(&endpoint, &self.endpoint.borrow()) {
                             due = Some(Instant::now());
                         }
                         continue;
@@ -59,10 +57,21 @@ impl Healer {
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
-            let outcome = self.compare(&endpoint).await;
+            let Healer { endpoint: watched, journal, tags, resume } = &mut self;
+            let outcome = tokio::select! {
+                outcome = compare(&endpoint, journal, tags, resume) => outcome,
+                // A walk may wait long for a registry that nobody means any more. It can be cut off anywhere.
+                overtaken = overtaken(watched, &endpoint) => match overtaken {
+                    Ok(()) => {
+                        due = Some(Instant::now() + SPACING);
+                        continue;
+                    }
+                    Err(_) => return,
+                },
+            };
             let delay = match &outcome {
                 Ok(_) => {
-                    backoff = Backoff::new(RETRY.0, RETRY.1);
+                    backoff.reset();
                     endpoint.reconcile_every.map(|every| jitter(every, dice()))
                 }
                 Err(_) => Some(backoff.next_delay()),
@@ -73,13 +82,32 @@ impl Healer {
             sleep(SPACING).await;
         }
     }
+}
 
-    /// Compares everything that the registry has with what is known.
-    async fn compare(&mut self, endpoint: &Endpoint) -> Result<Walked, Obstacle<HealError>> {
-        let Some(registry) = &endpoint.registry else { return Ok(Walked::default()) };
-        let (journal, tags) = (&self.journal, &self.tags);
-        let comparison = Comparison::begin(endpoint, registry, journal, tags).await?;
-        walk(registry, tags, &endpoint.stream.uid, &Scope::all(), &mut self.resume, &comparison).await
+/// Compares everything that the registry has with what is known.
+async fn compare(
+    endpoint: &Endpoint,
+    journal: &Journal,
+    tags: &TagStore,
+    resume: &mut String,
+) -> Result<Walked, Obstacle<HealError>> {
+    let Some(registry) = &endpoint.registry else { return Ok(Walked::default()) };
+    let comparison = Comparison::begin(endpoint, registry, journal, tags).await?;
+    walk(registry, tags, &endpoint.stream.uid, &Scope::all(), resume, &comparison).await
+}
+
+/// Whether the registry is to be asked anew: another spec, or, if it could not be asked, perhaps other credentials.
+fn asks_anew(before: &Endpoint, now: &Endpoint) -> bool {
+    now.generation != before.generation || matches!(now.live.healing.report().reachable, Some(Err(_)))
+}
+
+/// Waits until the endpoint is another one of which the registry is to be asked anew; an error: it is gone.
+async fn overtaken(watched: &mut watch::Receiver<Arc<Endpoint>>, endpoint: &Endpoint) -> Result<(), RecvError> {
+    loop {
+        watched.changed().await?;
+        if asks_anew(endpoint, &watched.borrow()) {
+            return Ok(());
+        }
     }
 }
 

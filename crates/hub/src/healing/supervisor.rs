@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use roadstead_outbound::tags::{TagStore, TagStoreError};
+use roadstead_reconcile::keep;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -48,13 +49,16 @@ impl Supervisor {
                     continue;
                 }
                 let (sender, receiver) = watch::channel(endpoint);
-                let healer = Healer::new(receiver, self.journal.clone(), self.tags.clone());
+                let (journal, tags) = (self.journal.clone(), self.tags.clone());
+                let healing = keep("healing of an endpoint", move || {
+                    Healer::new(receiver.clone(), journal.clone(), tags.clone()).run()
+                });
                 let token = stop.child_token();
                 let ended = token.clone();
                 tasks.spawn(async move {
                     tokio::select! {
                         () = ended.cancelled() => {}
-                        () = healer.run() => {}
+                        () = healing => {}
                     }
                 });
                 running.insert(uid, Healing { endpoint: sender, _stop: token.drop_guard() });
