@@ -39,6 +39,9 @@ const CONCURRENCY: usize = 16;
 /// How long the control plane may take to answer a write.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// Condition of a webhook of which messages were given up because too many were pending.
+const OVERFLOWED: &str = "Overflowed";
+
 /// The status that a webhook should have. `previous` keeps transition times. Pure.
 fn desired(entry: &Entry, stats: &Stats, previous: &RegistryWebhookStatus, now: Timestamp) -> RegistryWebhookStatus {
     let state = match (&stats.disabled, stats.failures) {
@@ -51,6 +54,10 @@ fn desired(entry: &Entry, stats: &Stats, previous: &RegistryWebhookStatus, now: 
         (None, Some(last)) if state == State::Failing => Some(last.text.clone()),
         _ => None,
     };
+    let given_up = format!(
+        "{} messages were given up because too many were pending; `roadstead notify recover` sends them again",
+        stats.overflowed
+    );
     let mut conditions = previous.conditions.clone();
     let mut set = |wanted| conditions::set(&mut conditions, &wanted, Some(entry.generation), now);
     match &entry.ready {
@@ -70,6 +77,9 @@ fn desired(entry: &Entry, stats: &Stats, previous: &RegistryWebhookStatus, now: 
             set(Wanted { kind: "Delivering", status: None, reason: "NothingSent", message })
         }
     };
+    if stats.overflowed > 0 {
+        set(Wanted::new(OVERFLOWED, true, "TooManyPending", &given_up));
+    }
     match entry.polled.as_ref().map(|report| &report.reachable) {
         Some(Ok(message)) => drop(set(Wanted::new("RegistryReachable", true, "Compared", message))),
         Some(Err((reason, message))) => drop(set(Wanted::new("RegistryReachable", false, reason, message))),
@@ -77,6 +87,9 @@ fn desired(entry: &Entry, stats: &Stats, previous: &RegistryWebhookStatus, now: 
     }
     if entry.polled.is_none() {
         conditions::remove(&mut conditions, "RegistryReachable");
+    }
+    if stats.overflowed == 0 {
+        conditions::remove(&mut conditions, OVERFLOWED);
     }
     RegistryWebhookStatus {
         state: Some(state),
@@ -121,6 +134,18 @@ fn news(before: &RegistryWebhookStatus, after: &RegistryWebhookStatus) -> Option
             Some((Severity::Normal, "Recovered", "deliveries are answered 2xx or wait to be sent again".into()))
         }
     }
+}
+
+/// What is told when a webhook begins to lose its oldest messages. Pure.
+fn overflowed(before: &RegistryWebhookStatus, after: &RegistryWebhookStatus) -> Option<String> {
+    let find = |status: &RegistryWebhookStatus| {
+        status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == OVERFLOWED)
+            .map(|condition| condition.message.clone())
+    };
+    find(after).filter(|_| find(before).is_none())
 }
 
 /// The marking half: cheap, never waits.
@@ -268,6 +293,10 @@ async fn write(
                 let about: ObjectReference = written.object_ref(&());
                 recorder.record(&about, severity, reason, &message).await;
             }
+            if let Some(message) = overflowed(&previous, &status) {
+                let about: ObjectReference = written.object_ref(&());
+                recorder.record(&about, Severity::Warning, "TooManyPending", &message).await;
+            }
             registry.written(key, written);
             Ok(())
         }
@@ -355,6 +384,18 @@ mod tests {
         assert_eq!(condition(&status, "Ready"), ("False", "SecretMissing"));
         assert_eq!(status.reason.as_deref(), Some("answered 500"));
         assert_eq!(status.last_delivery.unwrap().name, "shop-00000000000000000007");
+    }
+
+    #[test]
+    fn messages_that_were_given_up_are_told_until_recovered() {
+        let with = |overflowed| Stats { overflowed, ..stats(0, None, None) };
+        let status = |overflowed, before: &_| desired(&entry(Some(Ok(()))), &with(overflowed), before, at(9));
+        let none = status(0, &RegistryWebhookStatus::default());
+        let some = status(7, &none);
+        assert_eq!(condition(&some, OVERFLOWED), ("True", "TooManyPending"));
+        assert!(overflowed(&none, &some).is_some_and(|message| message.starts_with("7 messages")));
+        assert_eq!(overflowed(&some, &status(9, &some)), None, "once");
+        assert_eq!(status(0, &some).conditions, none.conditions, "recovered");
     }
 
     #[test]

@@ -109,7 +109,7 @@ pub struct Stats {
     pub delivered: u64,
     /// Dead letters that are kept.
     pub dead_letters: u64,
-    /// Messages ever given up because too many were pending.
+    /// Messages given up because too many were pending, since the webhook was last recovered.
     pub overflowed: u64,
     /// Attempts that failed since the last success.
     pub failures: u32,
@@ -199,7 +199,7 @@ pub struct Totals {
     pub pending: u64,
     /// Dead letters that are kept.
     pub dead_letters: u64,
-    /// Messages given up because too many were pending, of the webhooks that are known.
+    /// Of these, those given up because too many were pending, since their webhook was last recovered.
     pub overflowed: u64,
     /// Webhooks that are disabled.
     pub disabled: u64,

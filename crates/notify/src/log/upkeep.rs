@@ -171,6 +171,7 @@ impl Transaction<'_> {
     pub fn recover(&mut self, recovery: &Recovery, limit: u64) -> Result<u64, LogError> {
         let key = self.key_of(&recovery.uid).ok_or_else(|| unknown_webhook(&recovery.uid))?;
         let row = self.row(key).ok_or_else(|| unknown_webhook(&recovery.uid))?;
+        row.stats.overflowed = 0;
         if row.stats.disabled.take().is_some() {
             row.stats.failures = 0;
             row.stats.failing_since = None;

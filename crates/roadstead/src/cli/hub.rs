@@ -52,6 +52,9 @@ pub struct Args {
     /// Most bytes that the event log may take, e.g. 20Gi; beyond it deliveries are answered 503.
     #[arg(long, value_name = "QUANTITY", value_parser = roles::quantity)]
     log_quota: Option<u64>,
+    /// Most bytes that the log of deliveries to registry webhooks may take; beyond it new messages wait in the event log.
+    #[arg(long, value_name = "QUANTITY", value_parser = roles::quantity, default_value = "4Gi")]
+    delivery_quota: u64,
     /// How long deliveries are still taken after SIGTERM, not ready any more, until nobody sends here [default: 5s in a cluster,
     /// else 0].
     #[arg(long, value_name = "DURATION", value_parser = roles::duration)]
@@ -145,7 +148,7 @@ async fn serve(args: Args) -> Result<()> {
     let drain_delay = args.drain_delay.unwrap_or(Duration::from_secs(if in_cluster { 5 } else { 0 }));
     let data_dir = DataDir::open(&args.data_dir)?;
     let log = platform::open_log(&data_dir, args.log_quota, &mut metrics).await?;
-    let deliveries = platform::open_deliveries(&data_dir, &mut metrics).await?;
+    let deliveries = platform::open_deliveries(&data_dir, args.delivery_quota, &mut metrics).await?;
     let told: Arc<dyn Resource> = Arc::new(DeliveriesResource::new(deliveries.clone()));
     let system_namespace = args.system.namespace();
     let options = roadstead_hub::Options {

@@ -58,6 +58,9 @@ pub struct Args {
     /// Most bytes that the event log may take, e.g. 20Gi; beyond it deliveries are answered 503.
     #[arg(long, value_name = "QUANTITY", value_parser = roles::quantity)]
     log_quota: Option<u64>,
+    /// Most bytes that the log of deliveries to registry webhooks may take; beyond it new messages wait in the event log.
+    #[arg(long, value_name = "QUANTITY", value_parser = roles::quantity, default_value = "4Gi")]
+    delivery_quota: u64,
     /// Play the tour, then stay up to be looked at.
     #[arg(long)]
     demo: bool,
@@ -115,6 +118,7 @@ impl Args {
             tls: self.tls_cert.zip(self.tls_key),
             key_file: self.key_file,
             log_quota: self.log_quota,
+            delivery_quota: self.delivery_quota,
             allow_forward: self.allow_forward,
         })
     }

@@ -43,7 +43,7 @@ use crate::backup::{Backups, Source};
 pub use addresses::Addresses;
 pub use control_plane::ControlPlane;
 pub use data_dir::DataDir;
-pub use webhooks::{Webhooks, open_deliveries};
+pub use webhooks::{DELIVERY_QUOTA, Webhooks, open_deliveries};
 
 /// What `roadstead up` is told.
 #[derive(Clone, Debug)]
@@ -72,6 +72,8 @@ pub struct Options {
     pub key_file: Option<PathBuf>,
     /// Most bytes that the event log may take.
     pub log_quota: Option<u64>,
+    /// Most bytes that the delivery log may take.
+    pub delivery_quota: u64,
     /// What the local agent may forward to; default: loopback.
     pub allow_forward: Vec<Pattern>,
 }
@@ -93,6 +95,7 @@ impl Options {
             tls: None,
             key_file: None,
             log_quota: None,
+            delivery_quota: DELIVERY_QUOTA,
             allow_forward: Vec::new(),
         }
     }
@@ -126,7 +129,7 @@ impl Platform {
 
         let log = open_log(&data_dir, options.log_quota, &mut metrics).await?;
         let events = Arc::new(EventsResource::new(log.clone()));
-        let deliveries = open_deliveries(&data_dir, &mut metrics).await?;
+        let deliveries = open_deliveries(&data_dir, options.delivery_quota, &mut metrics).await?;
         let told = Arc::new(DeliveriesResource::new(deliveries.clone()));
         let plane = ControlPlane::open(&data_dir, options.key_file.clone(), vec![events, told], &mut metrics).await?;
 

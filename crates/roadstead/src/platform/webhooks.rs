@@ -13,13 +13,16 @@ use roadstead_notify::{
 
 use super::{DataDir, image_source::ImageSource};
 
-/// Opens the delivery log of a data directory.
+/// Most bytes that the delivery log may take where nothing else is asked for: some millions of waiting messages.
+pub const DELIVERY_QUOTA: u64 = 4 << 30;
+
+/// Opens the delivery log of a data directory, which may take at most `quota` bytes.
 ///
 /// # Errors
 /// When its file can't be opened; the message says which and why.
-pub async fn open_deliveries(data_dir: &DataDir, metrics: &mut Registry) -> Result<Arc<DeliveryLog>> {
-    let options =
-        log::Options { on_commit: Some(roadstead_notify::metrics::on_commit(metrics)), ..log::Options::default() };
+pub async fn open_deliveries(data_dir: &DataDir, quota: u64, metrics: &mut Registry) -> Result<Arc<DeliveryLog>> {
+    let on_commit = Some(roadstead_notify::metrics::on_commit(metrics));
+    let options = log::Options { quota: Some(quota), on_commit, ..log::Options::default() };
     DeliveryLog::open(&data_dir.deliveries(), options).await.context("the delivery log")
 }
 

@@ -69,4 +69,5 @@ async fn beyond_the_most_pending_the_oldest_are_given_up_and_those_behind_them_g
     let log = open(directory.path(), Options::default()).await;
     assert_eq!(log.totals().overflowed, 35, "it is remembered");
     assert_eq!(log.recover("uid", jiff::Timestamp::UNIX_EPOCH).await, Ok(35), "and can be sent again");
+    assert_eq!(log.totals().overflowed, 0);
 }
