@@ -254,3 +254,28 @@ async fn pages_are_by_webhook_and_number_and_changes_can_be_followed() {
     assert_eq!(log.changes(head, 1), Some(vec![]));
     assert_eq!(log.changes(head - 1, 1), None, "not remembered over a restart");
 }
+
+#[tokio::test]
+async fn how_long_a_webhook_fails_is_little_moved_by_a_clock_that_jumps() {
+    let directory = tempdir().unwrap();
+    let log = open(directory.path(), Options::default()).await;
+    log.register("uid", "default", "client").await.unwrap();
+    log.accept("hub", 1, vec![message("uid", None, "1")]).await.unwrap();
+    let webhook = log.stats("uid").unwrap().key;
+    let hour = |n: i64| jiff::Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(n);
+    let fail = async |log: &crate::log::DeliveryLog, at, verdict| {
+        let attempt = crate::delivery::Attempt { at, ..attempt(verdict) };
+        log.record(vec![crate::log::Outcome { webhook, number: 1, attempt, decision: later() }]).await.unwrap();
+    };
+    let retry = crate::delivery::Verdict::Retry { after: None };
+    // Two hours; a month ahead, which counts for a day; far back, which counts for nothing; one hour.
+    for (at, hours) in [(1000, 0), (1002, 2), (1722, 26), (100, 26), (101, 27)] {
+        fail(&log, hour(at), retry).await;
+        assert_eq!(log.stats("uid").unwrap().failing.as_secs(), hours * 3600, "{at}");
+    }
+    log.close().await;
+    let log = open(directory.path(), Options::default()).await;
+    assert_eq!(log.stats("uid").unwrap().failing.as_secs(), 27 * 3600);
+    fail(&log, hour(102), crate::delivery::Verdict::Delivered).await;
+    assert!(log.stats("uid").unwrap().failing.is_zero());
+}
