@@ -1,14 +1,14 @@
 //! One attempt: the message rendered, signed and posted through the guarded client, and what the answer means.
 //!
 //! In: a message and the webhook's [`Route`]. Out: an [`Attempt`]. Only 2xx is success; redirects are answers like others and never
-//! followed. Of an answer at most [`SNIPPET`] bytes are read, and only those of a failure kept, without what is secret in the
-//! request. What the request's headers are is ours: a Secret with headers can add some, and replace none of them.
+//! followed. Of an answer little more than [`SNIPPET`] bytes are read, and at most those of a failure kept, without what is secret in
+//! the request. What the request's headers are is ours: a Secret with headers can add some, and replace none of them.
 
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use jiff::Timestamp;
 use roadstead_outbound::{
     guard::{self, Limits, Oversize, retry_after},
@@ -22,7 +22,7 @@ use crate::{
     table::{Route, Table},
 };
 
-/// Most bytes of an answer that are read.
+/// Most bytes of an answer that are kept.
 pub const SNIPPET: usize = 1024;
 
 /// The message's id, the same at each attempt.
@@ -61,7 +61,8 @@ impl Deliver for Sender {
             // It was paused or deleted in this very moment.
             return told(at, started.elapsed(), Err("the webhook is not ready".into()));
         };
-        let limits = Limits { deadline: route.timeout, max_body: SNIPPET, on_oversize: Oversize::Truncate };
+        let max_body = SNIPPET + margin(&route.headers);
+        let limits = Limits { deadline: route.timeout, max_body, on_oversize: Oversize::Truncate };
         let result = match request(&route, message, at) {
             Ok(request) => route.client.send(request, limits).await.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
@@ -98,10 +99,26 @@ impl Answered {
     fn new(answer: guard::Answer, route: &Route, now: Timestamp) -> Self {
         let snippet = match answer.status.is_success() {
             true => String::new(),
-            false => headers::redact(headers::snippet(&answer.body), &route.headers),
+            false => snippet(&answer.body, &route.headers),
         };
         Self { status: answer.status, after: retry_after(&answer.headers, now), snippet }
     }
+}
+
+/// How many bytes are read beyond those that are kept: a secret at their end is cut off in the middle, and not recognised.
+fn margin(secrets: &HeaderMap) -> usize {
+    // Bytes that are no text become three.
+    secrets.values().map(HeaderValue::len).max().unwrap_or_default() + 4
+}
+
+/// The beginning of an answer, on one line, without secrets, in at most [`SNIPPET`] bytes. `body` is as much of it as was read.
+fn snippet(body: &[u8], secrets: &HeaderMap) -> String {
+    let margin = margin(secrets);
+    let mut text = headers::redact(headers::snippet(body), secrets);
+    let whole = body.len() < SNIPPET + margin;
+    let end = if whole { SNIPPET } else { SNIPPET.min(text.len().saturating_sub(margin)) };
+    text.truncate(text.floor_char_boundary(end));
+    text
 }
 
 /// What an attempt came to. Pure.
@@ -156,6 +173,23 @@ mod tests {
         ] {
             assert_eq!(verdict(StatusCode::from_u16(code).unwrap(), after), expected, "{code}");
         }
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_kept_wherever_the_answer_is_cut() {
+        let secret = "hunter2-hunter2-hunter2";
+        let mut secrets = HeaderMap::new();
+        secrets.insert("x-api-key", secret.parse().unwrap());
+        for before in 0..SNIPPET + 64 {
+            for repeated in [1, 60] {
+                let body = [&"é ".repeat(before / 3), &".".repeat(before % 3), &secret.repeat(repeated)[..]].concat();
+                let read = &body.as_bytes()[..body.len().min(SNIPPET + margin(&secrets))];
+                let kept = snippet(read, &secrets);
+                assert!(kept.len() <= SNIPPET && !kept.contains("hu"), "{before}: {kept}");
+            }
+        }
+        assert_eq!(snippet(b"no such\nhunter2-hunter2-hunter2", &secrets), "no such ***");
+        assert_eq!(snippet(&[b'x'; 2000], &HeaderMap::new()).len(), SNIPPET);
     }
 
     #[test]
