@@ -24,4 +24,4 @@ pub mod sign;
 pub mod source;
 pub mod table;
 
-pub use service::{Notify, NotifyError, Options};
+pub use service::{Notify, NotifyError, Options, Readiness};

@@ -12,7 +12,7 @@ use roadstead_outbound::{
     tags::{TagStore, TagStoreError},
 };
 use roadstead_reconcile::{Namespaces, Targets, targets::Cidr};
-use tokio::sync::watch;
+use tokio::{sync::watch, task::AbortHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -56,11 +56,33 @@ pub enum NotifyError {
     Client(#[from] guard::Error),
 }
 
-/// The running room.
+/// The running room. Dropping it stops it without waiting.
 pub struct Notify {
     stop: CancellationToken,
     tasks: TaskTracker,
     queue: Arc<queue::Handle>,
+    readiness: Readiness,
+}
+
+/// Whether everything that the room needs still runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Readiness {
+    stop: CancellationToken,
+    needed: Arc<[(&'static str, AbortHandle)]>,
+}
+
+impl Readiness {
+    /// Answers at once.
+    ///
+    /// # Errors
+    /// For people: which part ended though nobody stopped it. Only a new start brings it back.
+    pub fn check(&self) -> Result<(), String> {
+        let ended = self.needed.iter().find(|(_, task)| task.is_finished());
+        match ended.filter(|_| !self.stop.is_cancelled()) {
+            Some((name, _)) => Err(format!("registry webhooks: the {name} has ended unexpectedly; see the log")),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Notify {
@@ -86,7 +108,9 @@ impl Notify {
         let metrics = Metrics::new(numbers);
         let queue = Arc::new(Runner::start(log.clone(), sender, queue::Options::default(), metrics.clone()));
         let (registry, writer) = (Webhooks::default(), Writer::new(&client));
-        tasks.spawn(writer.clone().run(client.clone(), registry.clone(), log.clone(), stop.clone()));
+        let writing = writer.clone().run(client.clone(), registry.clone(), log.clone(), stop.clone());
+        let mut needed =
+            vec![("queue", queue.abort_handle()), ("writer of statuses", tasks.spawn(writing).abort_handle())];
         let (reports, touched) = (registry.clone(), writer.clone());
         let poller = Poller {
             log: log.clone(),
@@ -115,14 +139,20 @@ impl Notify {
             http,
             known,
         };
-        tasks.spawn(controller.run(stop.clone()));
+        needed.push(("controller", tasks.spawn(controller.run(stop.clone())).abort_handle()));
         for part in feed::parts(&namespaces) {
             let (log, source, table) = (log.clone(), source.clone(), table.clone());
             let feed = Feed { log, source, table, part, known: is_known.clone(), metrics: metrics.clone() };
-            tasks.spawn(feed.run(stop.clone()));
+            needed.push(("feed", tasks.spawn(feed.run(stop.clone())).abort_handle()));
         }
         tasks.close();
-        Ok(Self { stop, tasks, queue })
+        let readiness = Readiness { stop: stop.clone(), needed: needed.into() };
+        Ok(Self { stop, tasks, queue, readiness })
+    }
+
+    /// For probes.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
     }
 
     /// Takes up nothing more, waits for requests that are under way and records what came of them. The log is then the caller's to
@@ -132,8 +162,31 @@ impl Notify {
         if tokio::time::timeout(PATIENCE, self.tasks.wait()).await.is_err() {
             tracing::warn!("the tasks of registry webhooks did not end within {} s", PATIENCE.as_secs());
         }
-        if let Ok(queue) = Arc::try_unwrap(self.queue).map_err(drop) {
-            queue.shutdown(PATIENCE).await;
-        }
+        self.queue.shutdown(PATIENCE).await;
+    }
+}
+
+impl Drop for Notify {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_ends_before_stop_is_told() {
+        let stop = CancellationToken::new();
+        let (lives, dies) = (tokio::spawn(std::future::pending::<()>()), tokio::spawn(async { panic!("in a test") }));
+        let needed = [("queue", lives.abort_handle()), ("feed", dies.abort_handle())];
+        let of = |needed: &[(&'static str, AbortHandle)]| Readiness { stop: stop.clone(), needed: needed.into() };
+        assert!(dies.await.unwrap_err().is_panic());
+        assert_eq!(of(&needed[..1]).check(), Ok(()));
+        let why = of(&needed).check().unwrap_err();
+        assert!(why.contains("the feed has ended"), "{why}");
+        stop.cancel();
+        assert_eq!(of(&needed).check(), Ok(()), "then an end is what is asked for");
     }
 }

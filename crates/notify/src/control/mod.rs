@@ -74,8 +74,16 @@ enum Error {
 }
 
 impl Controller {
-    /// Runs until `stop`.
+    /// Runs until `stop`, which is heard in the middle of a webhook too: each step can be repeated.
     pub(crate) async fn run(self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.follow() => {}
+        }
+    }
+
+    /// Never ends.
+    async fn follow(self) {
         let mut webhooks = follow::<RegistryWebhook>(&self.client, &self.namespaces);
         let mut endpoints = follow::<WebhookEndpoint>(&self.client, &self.namespaces);
         // Metadata is enough to know that a Secret changed; its data is read when a webhook needs it.
@@ -86,7 +94,6 @@ impl Controller {
             let mut dirty: BTreeSet<Key> = BTreeSet::new();
             let next_retry = retry.values().min().copied();
             tokio::select! {
-                () = stop.cancelled() => return,
                 Some(event) = webhooks.next() => match event {
                     Ok(Seen::Listed(listing)) => {
                         listed.insert(listing.namespace.clone());

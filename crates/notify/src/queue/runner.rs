@@ -68,7 +68,7 @@ impl Runner {
             throws: 0,
         };
         let task = tokio::spawn(run.run(phases));
-        Handle { table, phase, shards, held: acting, task }
+        Handle { table, phase, shards, held: acting, abort: task.abort_handle(), task: Mutex::new(Some(task)) }
     }
 }
 

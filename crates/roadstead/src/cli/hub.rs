@@ -171,8 +171,8 @@ async fn serve(args: Args) -> Result<()> {
     };
     let webhooks = Webhooks::start(client, log.clone(), deliveries, notify_options, &mut metrics).await?;
     eprintln!("the hub listens on {}", hub.address());
-    let ready = hub.readiness();
-    let probes = admin::Probes::ready(move || ready.check());
+    let (ready, told) = (hub.readiness(), webhooks.readiness());
+    let probes = admin::Probes::ready(move || ready.check().and_then(|()| told.check()));
     admin::serve(admin_listener, metrics, probes, stop.clone());
     roles::until_told_to_stop(std::future::pending(), async move {
         hub.readiness().hold(true);

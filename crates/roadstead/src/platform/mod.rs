@@ -182,8 +182,8 @@ impl Platform {
         let agent = Agent::start(agent_options, &mut metrics, stop.child_token()).await.context("the agent")?;
 
         plane.serve(listeners.api)?;
-        let ready = hub.readiness();
-        let probes = admin::Probes::ready(move || ready.check());
+        let (ready, told) = (hub.readiness(), webhooks.readiness());
+        let probes = admin::Probes::ready(move || ready.check().and_then(|()| told.check()));
         admin::serve(listeners.admin, metrics, probes, stop.clone());
         apps::serve(listeners.http, listeners.https, tls, &stop);
         hub.readiness().hold(false);

@@ -7,7 +7,7 @@ use kube::Client;
 use prometheus_client::registry::Registry;
 use roadstead_hub::log::LocalLog;
 use roadstead_notify::{
-    Notify, Options,
+    Notify, Options, Readiness,
     log::{self, DeliveryLog},
 };
 
@@ -47,6 +47,11 @@ impl Webhooks {
         let source = Arc::new(ImageSource::new(events));
         let notify = Notify::start(client, source, log.clone(), options, metrics).await.context("registry webhooks")?;
         Ok(Self { notify, log })
+    }
+
+    /// For probes.
+    pub fn readiness(&self) -> Readiness {
+        self.notify.readiness()
     }
 
     /// Finishes what is under way and closes the log.

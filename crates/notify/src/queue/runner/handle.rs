@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, watch},
-    task::JoinHandle,
+    task::{AbortHandle, JoinHandle},
 };
 
 use crate::{
@@ -58,7 +58,8 @@ pub struct Handle {
     pub(super) phase: watch::Sender<Phase>,
     pub(super) shards: watch::Sender<Shards>,
     pub(super) held: Arc<Mutex<Shards>>,
-    pub(super) task: JoinHandle<()>,
+    pub(super) abort: AbortHandle,
+    pub(super) task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Handle {
@@ -87,17 +88,24 @@ impl Handle {
     }
 
     /// Starts nothing more, and ends when every request under way is back and recorded, or after `patience`: what is under way then is
-    /// sent again after the next start.
-    pub async fn shutdown(mut self, patience: Duration) {
+    /// sent again after the next start. A second call does nothing.
+    pub async fn shutdown(&self, patience: Duration) {
         self.phase.send_replace(Phase::Ending);
-        if tokio::time::timeout(patience, &mut self.task).await.is_err() {
+        let Some(task) = self.task.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        if tokio::time::timeout(patience, task).await.is_err() {
             tracing::info!("requests under way did not end in time; they are made again after the next start");
+            self.abort.abort();
         }
+    }
+
+    /// Tells whether the runner still runs, and can end it.
+    pub(crate) fn abort_handle(&self) -> AbortHandle {
+        self.abort.clone()
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.task.abort();
+        self.abort.abort();
     }
 }
