@@ -44,11 +44,17 @@ pub struct RegistryWebhookSpec {
     pub events: Vec<String>,
     /// Repositories as globs: `*` stands for anything but a slash, `**` for slashes too, `?` for one character. All if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 255), regex(pattern = r"^[A-Za-z0-9._/*?-]+$")))]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 1, max = 255), regex(pattern = r"^(\*{0,2}[A-Za-z0-9._/?-])*\*{0,2}$"))
+    )]
     pub repositories: Vec<String>,
     /// Tags as globs. All if empty, and then also changes that have a digest alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 255), regex(pattern = r"^[A-Za-z0-9._*?-]+$")))]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 1, max = 255), regex(pattern = r"^(\*{0,2}[A-Za-z0-9._?-])*\*{0,2}$"))
+    )]
     pub tags: Vec<String>,
     /// Form of the body. Default roadstead.
     #[serde(default)]
@@ -105,7 +111,10 @@ pub struct Poll {
     /// Base URL, e.g. `https://registry.example.com`.
     pub url: String,
     /// Repositories by name; a glob asks the registry for its catalog.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(
+        length(min = 1, max = 64),
+        inner(length(min = 1, max = 255), regex(pattern = r"^(\*{0,2}[A-Za-z0-9._/?-])*\*{0,2}$"))
+    )]
     pub repositories: Vec<String>,
     /// How often, at least 30s. Default 5m.
     #[serde(default = "default_interval")]
@@ -225,9 +234,26 @@ pub struct LastDelivery {
     pub message: String,
 }
 
-/// What was asked for by annotation (see [`names`](crate::names)) and has been done.
+/// What was asked for by annotation (see [`names`](crate::names)) and has been looked at: done, unless `refused` says why not.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 pub struct ObservedRequests {
+    /// Of `roadstead.dev/test-delivery`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<String>,
+    /// Of `roadstead.dev/redeliver`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redeliver: Option<String>,
+    /// Of `roadstead.dev/recover`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recover: Option<String>,
+    /// Of those values, the ones that were refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedRequests>,
+}
+
+/// Why what was asked for last by an annotation was not done. Absent for what was.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+pub struct RefusedRequests {
     /// Of `roadstead.dev/test-delivery`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<String>,

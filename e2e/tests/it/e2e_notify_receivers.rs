@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use roadstead_api::registry_webhook::DeliveryState;
 use roadstead_e2e::notify::{Registered, SIGNING};
 use roadstead_e2e::process::Process;
 use roadstead_e2e::registry::Registry;
@@ -71,8 +72,15 @@ async fn receivers_in_three_languages_verify_and_act() -> Result<()> {
         })
         .await?;
         up.cli(&["notify", "redeliver", language, "2"])?;
-        eventually("the repetition is answered", async || Ok((webhook.status().await?.delivered >= 2).then_some(())))
-            .await?;
+        eventually("the repetition is answered", async || {
+            let deliveries = webhook.deliveries().await?;
+            let again = deliveries.iter().filter_map(|delivery| delivery.status.as_ref());
+            Ok(again
+                .into_iter()
+                .any(|status| status.attempt == 2 && status.state == DeliveryState::Delivered)
+                .then_some(()))
+        })
+        .await?;
         let digest = format!("sha256:{}", "0".repeat(64));
         let expected = format!("registry.example.com/team-a/shop@{digest}\n");
         ensure!(std::fs::read_to_string(&acted)? == expected, "{language} acts once for each message");

@@ -45,7 +45,9 @@ pub(super) struct Entry {
     /// What is said of it; `None` while that is not known yet.
     pub ready: Option<Result<(), Problem>>,
     pub observed: ObservedRequests,
-    /// What asking its registry came to, as far as it polls one; filled in where it is told.
+    /// Whether it has a registry asked.
+    pub polls: bool,
+    /// What asking that came to, as far as it polls one; filled in where it is told.
     pub polled: Option<Report>,
 }
 

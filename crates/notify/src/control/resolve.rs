@@ -7,16 +7,16 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, Resource, ResourceExt};
 use roadstead_api::{RegistryWebhook, RegistryWebhookSpec, event::ImageChange};
 use roadstead_reconcile::{recorder::Severity, scope::Listing};
 
 use super::{
-    Controller, Error,
+    ANSWER, Controller, Error,
     compile::{self, Around, Problem},
     registry::{Endpoint, Entry, Key, secrets_of, status_of},
-    requests::{self, Request},
+    requests::{self, Asked, Request},
 };
 use crate::{
     delivery::{Event, NewMessage},
@@ -24,6 +24,9 @@ use crate::{
     matching::Wants,
     table::Webhook,
 };
+
+/// Under which name the log keeps which control plane it is of.
+const PLANE: &str = "control-plane";
 
 impl Controller {
     /// Idempotent.
@@ -40,7 +43,9 @@ impl Controller {
         let previous = self.table.get(&uid);
 
         // What it is told of needs no Secret: published first, and with how it was sent to so far.
+        // While its filters cannot be read, the last that could be are kept: what is passed over is never told.
         let wants = Wants::compile(&key.namespace, &object.spec);
+        let told = wants.as_ref().ok().or(previous.as_ref().and_then(|webhook| webhook.wants.as_ref())).cloned();
         let route = previous.as_ref().and_then(|webhook| webhook.route.clone());
         let webhook = |wants: Option<Wants>, route: Option<_>| Webhook {
             uid: uid.clone(),
@@ -51,7 +56,7 @@ impl Controller {
             route,
         };
         self.log.register(&uid, &key.namespace, &key.name).await?;
-        self.table.put(&uid, Some(Arc::new(webhook(wants.clone().ok(), route.clone()))));
+        self.table.put(&uid, Some(Arc::new(webhook(told.clone(), route.clone()))));
         let generation = object.meta().generation.unwrap_or_default();
         let observed = || status_of(&object).observed.unwrap_or_default();
         let mut entry = known.unwrap_or_else(|| Entry {
@@ -59,6 +64,7 @@ impl Controller {
             generation,
             ready: None,
             observed: observed(),
+            polls: false,
             polled: None,
         });
         self.registry.put(key, Some(entry.clone()));
@@ -69,10 +75,11 @@ impl Controller {
             Around { secrets: &secrets, targets: &self.targets, http: &self.http, previous: previous.as_deref() };
         let route = compile::route(&object.spec, &around);
         let polled = compile::polled(&uid, &object.spec, &around, self.poller.polled(&uid));
-        let published = Arc::new(webhook(wants.clone().ok(), route.as_ref().ok().cloned()));
+        let published = Arc::new(webhook(told, route.as_ref().ok().cloned()));
         self.queue.configure(&uid, Some(published.limits));
         self.table.put(&uid, Some(published));
         entry.generation = generation;
+        entry.polls = object.spec.source.poll.is_some();
         let asked = match polled {
             // Asked while it is suspended too: what is found is queued.
             Some(Ok(polled)) => {
@@ -120,30 +127,32 @@ impl Controller {
     /// Does what annotations ask for. What was done is in `entry` even if a later one fails.
     async fn act(&self, key: &Key, object: &RegistryWebhook, entry: &mut Entry) -> Result<(), Error> {
         let ready = entry.ready == Some(Ok(()));
-        for (request, done) in requests::plan(&key.name, object.annotations(), &entry.observed, ready) {
+        for (request, asked) in requests::plan(&key.name, object.annotations(), &entry.observed, ready) {
             let result = match request {
                 Request::Test(id) => self.log.enqueue(vec![test(&entry.uid, id)]).await.map(drop),
                 Request::Redeliver(number) => self.log.redeliver(&entry.uid, number).await,
                 Request::Recover(since) => self.log.recover(&entry.uid, since).await.map(drop),
                 Request::Refuse(why) => {
-                    self.warn(object, "RequestRefused", &why).await;
-                    Ok(())
+                    self.refuse(object, entry, &asked, why).await;
+                    continue;
                 }
             };
             match result {
+                Ok(()) => asked.note(&mut entry.observed, None),
                 // Asking again would not help.
                 Err(error @ (LogError::Unknown(_) | LogError::Disabled)) => {
-                    self.warn(object, "RequestRefused", &error.to_string()).await;
+                    self.refuse(object, entry, &asked, error.to_string()).await;
                 }
-                other => other?,
+                Err(error) => return Err(error.into()),
             }
-            entry.observed = done;
         }
         Ok(())
     }
 
-    async fn warn(&self, object: &RegistryWebhook, reason: &str, message: &str) {
-        self.writer.recorder().record(&object.object_ref(&()), Severity::Warning, reason, message).await;
+    async fn refuse(&self, object: &RegistryWebhook, entry: &mut Entry, asked: &Asked, why: String) {
+        let about = object.object_ref(&());
+        self.writer.recorder().record(&about, Severity::Warning, "RequestRefused", &why).await;
+        asked.note(&mut entry.observed, Some(why));
     }
 
     async fn forget(&self, uid: &str) -> Result<(), Error> {
@@ -154,19 +163,24 @@ impl Controller {
         Ok(self.log.forget(uid).await?)
     }
 
-    /// Takes down which webhooks were deleted while nobody looked. A list that has none of those in the log is of another control
-    /// plane: then nothing is cancelled.
+    /// Takes down which webhooks were deleted while nobody looked, unless the log seems to be of another control plane.
     pub(super) async fn drop_orphans(&self, listing: &Listing<RegistryWebhook>) {
         let listed: HashSet<String> = listing.objects.iter().filter_map(ResourceExt::uid).collect();
         let mut kept = self.log.webhooks();
         kept.retain(|stats| !stats.forgotten && listing.covers(&stats.namespace));
         let gone: Vec<_> = kept.iter().filter(|stats| !listed.contains(&stats.uid)).collect();
-        if !gone.is_empty() && gone.len() == kept.len() {
+        let (known, here) = (self.log.cursor(PLANE), self.plane().await);
+        if !is_ours(known, here, kept.len(), gone.len()) {
             tracing::warn!(
                 webhooks = gone.len(),
                 "none of the webhooks that the delivery log knows is on this control plane: nothing is cancelled; is it the right one?"
             );
             return;
+        }
+        if let Some(here) = here.filter(|here| known != Some(*here))
+            && let Err(error) = self.log.set_cursors(vec![(PLANE.into(), Some(here))]).await
+        {
+            tracing::warn!(%error, "failed to note the control plane; the next list tries again");
         }
         for stats in gone {
             tracing::info!(webhook = %format!("{}/{}", stats.namespace, stats.name), "cancelling the deliveries of a deleted webhook");
@@ -174,6 +188,24 @@ impl Controller {
                 tracing::warn!(%error, "failed to cancel the deliveries of a deleted webhook; the next list tries again");
             }
         }
+    }
+
+    /// A number that stands for the control plane: made of the uid of a namespace that lives as long as it does. `None` where that may
+    /// not be read, or is not answered.
+    async fn plane(&self) -> Option<u64> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let uid = match tokio::time::timeout(ANSWER, api.get_metadata("kube-system")).await {
+            Ok(Ok(namespace)) => namespace.uid()?,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the control plane's identity cannot be read");
+                return None;
+            }
+            Err(_) => return None,
+        };
+        let digest = ring::digest::digest(&ring::digest::SHA256, uid.as_bytes());
+        let head = digest.as_ref().first_chunk().copied().map(u64::from_be_bytes)?;
+        // The log's numbers have a sign.
+        Some(head >> 1)
     }
 
     /// Reads the Secrets that the spec names; a missing one is absent from the answer, as is one that can't be there.
@@ -187,6 +219,12 @@ impl Controller {
         }
         Ok(found)
     }
+}
+
+/// Whether the log is of the control plane that is asked. Where that was not noted or cannot be known, a list that has none of the
+/// webhooks in the log is of another.
+fn is_ours(known: Option<u64>, here: Option<u64>, kept: usize, gone: usize) -> bool {
+    here.is_some() && known == here || gone < kept || kept == 0
 }
 
 /// A test: an image that nobody has.
@@ -216,6 +254,23 @@ fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_webhooks_of_the_same_control_plane_are_orphans() {
+        for (known, here, kept, gone, ours) in [
+            (Some(7), Some(7), 1, 1, true),
+            (Some(7), Some(7), 3, 3, true),
+            (Some(7), Some(8), 1, 1, false),
+            (Some(7), None, 1, 1, false),
+            (None, None, 1, 1, false),
+            (None, Some(7), 1, 1, false),
+            (None, Some(7), 2, 1, true),
+            (None, Some(7), 0, 0, true),
+            (Some(7), Some(8), 2, 1, true),
+        ] {
+            assert_eq!(is_ours(known, here, kept, gone), ours, "{known:?} {here:?} {gone} of {kept}");
+        }
+    }
 
     #[test]
     fn what_cannot_be_a_name_is_asked_for_nowhere() {

@@ -5,7 +5,11 @@
 //! One is written at most once a second, its first change at once; a write that fails is retried with back-off, from the then
 //! current truth, and holds up no other.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -28,7 +32,10 @@ use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::registry::{Entry, Key, Registry, status_of};
-use crate::log::{DeliveryLog, Stats};
+use crate::{
+    log::{DeliveryLog, Stats},
+    poll::Report,
+};
 
 /// At most one write of a webhook's status in this time.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -69,6 +76,10 @@ fn desired(entry: &Entry, stats: &Stats, previous: &RegistryWebhookStatus, now: 
     match (state, &stats.last) {
         (State::Disabled, _) => set(Wanted::new("Delivering", false, "Disabled", why)),
         (State::Failing, _) => set(Wanted::new("Delivering", false, "Failing", why)),
+        (State::Active, Some(last)) if !last.success => {
+            let message = "it was enabled again and waits for its next attempt";
+            set(Wanted { kind: "Delivering", status: None, reason: "Waiting", message })
+        }
         (State::Active, Some(_)) => {
             set(Wanted::new("Delivering", true, "Delivering", "the last attempt was answered 2xx"))
         }
@@ -85,7 +96,8 @@ fn desired(entry: &Entry, stats: &Stats, previous: &RegistryWebhookStatus, now: 
         Some(Err((reason, message))) => drop(set(Wanted::new("RegistryReachable", false, reason, message))),
         None => {}
     }
-    if entry.polled.is_none() {
+    // After a start what was found last stays until there is news.
+    if !entry.polls {
         conditions::remove(&mut conditions, "RegistryReachable");
     }
     if stats.overflowed == 0 {
@@ -106,7 +118,11 @@ fn desired(entry: &Entry, stats: &Stats, previous: &RegistryWebhookStatus, now: 
             message: last.text.clone(),
         }),
         observed: Some(entry.observed.clone()),
-        last_poll: entry.polled.as_ref().and_then(|report| report.at.clone()).or_else(|| previous.last_poll.clone()),
+        last_poll: match &entry.polled {
+            _ if !entry.polls => None,
+            Some(Report { at: Some(at), .. }) => Some(at.clone()),
+            _ => previous.last_poll.clone(),
+        },
         conditions,
         observed_generation: Some(entry.generation),
     }
@@ -200,7 +216,8 @@ impl Writer {
             let now = Instant::now();
             again = now + Duration::from_secs(60);
             let told = registry.told();
-            known.retain(|key, state| state.writing || told.iter().any(|(told, ..)| told == key));
+            let keys: HashSet<&Key> = told.iter().map(|(key, ..)| key).collect();
+            known.retain(|key, state| state.writing || keys.contains(key));
             for (key, entry, object) in told {
                 let Some(stats) = log.stats(&entry.uid) else { continue };
                 let state = known.entry(key.clone()).or_default();
@@ -249,7 +266,7 @@ impl Known {
         let Some((old, written, version)) = &self.from else { return false };
         written == stats
             && (old.generation, &old.ready, &old.observed) == (entry.generation, &entry.ready, &entry.observed)
-            && old.polled == entry.polled
+            && (old.polls, &old.polled) == (entry.polls, &entry.polled)
             && *version == object.metadata.resource_version
     }
 
@@ -306,20 +323,25 @@ async fn write(
     }
 }
 
-/// The status as a merge patch: fields that went away are null.
+/// The status as a merge patch: fields that went away are null, at every depth.
 fn explicit(status: &RegistryWebhookStatus, previous: &RegistryWebhookStatus) -> Value {
-    let mut patch = serde_json::to_value(status).unwrap_or_default();
-    if let (Value::Object(patch), Ok(Value::Object(before))) = (&mut patch, serde_json::to_value(previous)) {
-        for key in before.keys() {
-            patch.entry(key.clone()).or_insert(Value::Null);
+    let value = |status| serde_json::to_value(status).unwrap_or_default();
+    let mut patch = value(status);
+    null_gone(&mut patch, &value(previous));
+    patch
+}
+
+fn null_gone(patch: &mut Value, before: &Value) {
+    if let (Value::Object(patch), Value::Object(before)) = (patch, before) {
+        for (key, before) in before {
+            null_gone(patch.entry(key).or_insert(Value::Null), before);
         }
     }
-    patch
 }
 
 #[cfg(test)]
 mod tests {
-    use roadstead_api::registry_webhook::ObservedRequests;
+    use roadstead_api::registry_webhook::{ObservedRequests, RefusedRequests};
 
     use super::super::compile::Problem;
     use super::*;
@@ -355,7 +377,14 @@ mod tests {
     }
 
     fn entry(ready: Option<Result<(), Problem>>) -> Entry {
-        Entry { uid: "u".into(), generation: 2, ready, observed: ObservedRequests::default(), polled: None }
+        Entry {
+            uid: "u".into(),
+            generation: 2,
+            ready,
+            observed: ObservedRequests::default(),
+            polls: false,
+            polled: None,
+        }
     }
 
     fn condition<'a>(status: &'a RegistryWebhookStatus, kind: &str) -> (&'a str, &'a str) {
@@ -368,6 +397,8 @@ mod tests {
         for (stats, state, delivering) in [
             (stats(0, None, None), State::Active, ("Unknown", "NothingSent")),
             (stats(0, Some(true), None), State::Active, ("True", "Delivering")),
+            // Enabled again after its last attempt failed.
+            (stats(0, Some(false), None), State::Active, ("Unknown", "Waiting")),
             (stats(4, Some(false), None), State::Failing, ("False", "Failing")),
             (stats(4, Some(false), Some("answered 410")), State::Disabled, ("False", "Disabled")),
         ] {
@@ -419,6 +450,28 @@ mod tests {
     #[test]
     fn what_went_away_is_removed() {
         let before = RegistryWebhookStatus { reason: Some("x".into()), ..RegistryWebhookStatus::default() };
-        assert_eq!(explicit(&RegistryWebhookStatus::default(), &before)["reason"], Value::Null);
+        assert_eq!(explicit(&RegistryWebhookStatus::default(), &before).get("reason"), Some(&Value::Null));
+        let refused = RefusedRequests { test: Some("no".into()), ..RefusedRequests::default() };
+        let observed = |refused| RegistryWebhookStatus {
+            observed: Some(ObservedRequests { test: Some("1".into()), refused, ..ObservedRequests::default() }),
+            ..RegistryWebhookStatus::default()
+        };
+        let patch = explicit(&observed(None), &observed(Some(refused)));
+        assert_eq!(patch["observed"], json!({"test": "1", "refused": null}));
+    }
+
+    #[test]
+    fn what_was_polled_is_told_until_polling_ends() {
+        let at_all = |polls, polled: Option<Report>| Entry { polls, polled, ..entry(Some(Ok(()))) };
+        let said =
+            |entry: &Entry, previous: &RegistryWebhookStatus| desired(entry, &stats(0, None, None), previous, at(9));
+        let report = Report { at: Some("2026-11-20T09:00:00Z".into()), reachable: Ok("compared".into()) };
+        let polled = said(&at_all(true, Some(report)), &RegistryWebhookStatus::default());
+        assert_eq!(condition(&polled, "RegistryReachable"), ("True", "Compared"));
+        let restarted = said(&at_all(true, None), &polled);
+        assert_eq!((&restarted.last_poll, &restarted.conditions), (&polled.last_poll, &polled.conditions));
+        let ended = said(&at_all(false, None), &polled);
+        assert_eq!(ended.last_poll, None);
+        assert!(ended.conditions.iter().all(|condition| condition.type_ != "RegistryReachable"));
     }
 }

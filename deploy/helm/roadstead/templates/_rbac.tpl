@@ -76,7 +76,12 @@ in the namespace of that name. Every rule says why.
 {{- end -}}
 
 {{- define "roadstead.hub.cluster" -}}
-{{- if .Values.hub.apiService.enabled -}}
+# Whether this is the cluster that the delivery log is of: its uid says so.
+- apiGroups: [""]
+  resources: [namespaces]
+  resourceNames: [kube-system]
+  verbs: [get]
+{{- if .Values.hub.apiService.enabled }}
 # Asks whether a user whom the API server has authenticated may read events.
 - apiGroups: [authorization.k8s.io]
   resources: [subjectaccessreviews]

@@ -62,10 +62,11 @@ fn last(delivery: &Delivery) -> Option<&DeliveryAttempt> {
     delivery.status.as_ref()?.attempts.last()
 }
 
+/// The status of the answer, or why there was none: as `kubectl get webhookdeliveries` has it.
 fn answer(attempt: &DeliveryAttempt) -> String {
-    match (&attempt.error, attempt.status) {
-        (Some(error), _) => error.clone(),
-        (None, Some(status)) => status.to_string(),
+    match (attempt.status, &attempt.error) {
+        (Some(status), _) => status.to_string(),
+        (None, Some(error)) => error.clone(),
         (None, None) => String::new(),
     }
 }
@@ -81,4 +82,22 @@ fn subject(delivery: &Delivery) -> String {
 
 fn state(text: &str) -> Result<DeliveryState, String> {
     serde_json::from_value(text.into()).map_err(|_| "expected Pending, Delivered, DeadLetter or Cancelled".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_answer_is_its_status_or_why_there_was_none() {
+        for (status, error, text) in [
+            (Some(503), Some("answered 503"), "503"),
+            (Some(204), None, "204"),
+            (None, Some("timed out"), "timed out"),
+            (None, None, ""),
+        ] {
+            let attempt = DeliveryAttempt { status, error: error.map(Into::into), ..DeliveryAttempt::default() };
+            assert_eq!(answer(&attempt), text);
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! `roadstead notify`: who is told when an image changes, and what was told.
 
+mod ask;
 mod create;
 mod delete;
 mod deliveries;
@@ -13,7 +14,7 @@ mod test;
 
 use anyhow::Result;
 use clap::Subcommand;
-use kube::api::{ApiResource, Patch, PatchParams};
+use kube::api::ApiResource;
 use kube::core::{GroupVersionKind, Object};
 use kube::{Api, ResourceExt};
 use roadstead_api::RegistryWebhook;
@@ -21,9 +22,7 @@ use roadstead_api::names::{LOG_GROUP, VERSION};
 use roadstead_api::registry_webhook::{
     LastDelivery, RegistryWebhookStatus, WebhookDeliverySpec, WebhookDeliveryStatus,
 };
-use serde_json::json;
 
-use super::change::{Patience, Progress};
 use super::connect::{Connection, Plane};
 use super::output::{Column, Output, age, created};
 
@@ -126,23 +125,4 @@ fn last(hook: &RegistryWebhook) -> Option<&LastDelivery> {
 fn ready(hook: &RegistryWebhook) -> String {
     let conditions = hook.status.iter().flat_map(|status| &status.conditions);
     conditions.filter(|condition| condition.type_ == "Ready").map(|condition| condition.status.clone()).collect()
-}
-
-/// Asks for something by annotation, and waits until it was taken up.
-async fn ask(
-    plane: &Plane,
-    name: &str,
-    annotation: &str,
-    value: &str,
-    patience: Patience,
-    taken: impl Fn(&RegistryWebhookStatus) -> Option<&String>,
-) -> Result<Option<RegistryWebhook>> {
-    let api = webhooks_api(plane);
-    let patch = Patch::Merge(json!({"metadata": {"annotations": {annotation: value}}}));
-    api.patch(name, &PatchParams::default(), &patch).await?;
-    let progress = |hook: &RegistryWebhook| {
-        let observed = hook.status.as_ref().and_then(&taken);
-        Progress::of(observed.is_some_and(|observed| observed == value))
-    };
-    patience.until(&api, name, "has taken it up", progress).await
 }

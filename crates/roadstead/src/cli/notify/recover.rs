@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
-use roadstead_api::RegistryWebhookStatus;
-use roadstead_api::names::ANNOTATION_RECOVER;
 
-use super::{COLUMNS, ask};
+use super::COLUMNS;
+use super::ask::{Request, ask};
 use crate::cli::change::Patience;
 use crate::cli::connect::Plane;
 use crate::cli::output::Output;
@@ -27,17 +26,16 @@ pub struct Args {
 /// Enables the webhook and sends again what was given up.
 pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
     let value = format!("{}/{}", args.since, Timestamp::now());
-    match ask(plane, &args.name, ANNOTATION_RECOVER, &value, args.patience, recovered).await? {
+    match ask(plane, &args.name, Request::Recover, &value, args.patience).await? {
         Some(hook) => {
             eprintln!("webhook {} is enabled; what was given up since {:.0} is sent again", args.name, args.since);
             output.one(&hook, &(), &COLUMNS)
         }
-        None => Ok(()),
+        None => {
+            eprintln!("that webhook {} is enabled was asked for", args.name);
+            Ok(())
+        }
     }
-}
-
-fn recovered(status: &RegistryWebhookStatus) -> Option<&String> {
-    status.observed.as_ref()?.recover.as_ref()
 }
 
 fn since(text: &str) -> Result<Timestamp, String> {

@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use jiff::Timestamp;
-use roadstead_api::RegistryWebhookStatus;
-use roadstead_api::names::{ANNOTATION_REDELIVER, event_name, parse_event_name};
+use roadstead_api::names::{event_name, parse_event_name};
 
-use super::{ask, deliveries_api};
+use super::ask::{Request, ask};
+use super::deliveries_api;
 use crate::cli::change::Patience;
 use crate::cli::connect::Plane;
 use crate::cli::failure::Failure;
@@ -32,14 +32,12 @@ pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
     }
     for name in &names {
         let value = format!("{name}/{}", Timestamp::now());
-        ask(plane, &args.name, ANNOTATION_REDELIVER, &value, args.patience, redelivered).await?;
-        eprintln!("{name} is sent again");
+        match ask(plane, &args.name, Request::Redeliver, &value, args.patience).await? {
+            Some(_) => eprintln!("{name} is sent again"),
+            None => eprintln!("that {name} is sent again was asked for"),
+        }
     }
     output.value(&names, &names.iter().map(|name| format!("{name}\n")).collect::<String>())
-}
-
-fn redelivered(status: &RegistryWebhookStatus) -> Option<&String> {
-    status.observed.as_ref()?.redeliver.as_ref()
 }
 
 fn full_name(webhook: &str, text: &str) -> Result<String> {

@@ -4,12 +4,11 @@ use anyhow::Result;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::ListParams;
-use roadstead_api::RegistryWebhookStatus;
-use roadstead_api::names::ANNOTATION_TEST_DELIVERY;
-use roadstead_api::registry_webhook::DeliveryState;
+use roadstead_api::registry_webhook::{DeliveryState, WebhookDeliveryStatus};
 use roadstead_reconcile::patch::is_not_found;
 
-use super::{Delivery, ask, deliveries, deliveries_api, delivery_kind};
+use super::ask::{Request, ask};
+use super::{Delivery, deliveries, deliveries_api, delivery_kind};
 use crate::cli::change::Patience;
 use crate::cli::connect::Plane;
 use crate::cli::failure::Failure;
@@ -27,7 +26,7 @@ pub struct Args {
 /// Sends a test and prints what became of it.
 pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
     let value = Timestamp::now().to_string();
-    if ask(plane, &args.name, ANNOTATION_TEST_DELIVERY, &value, args.patience, tested).await?.is_none() {
+    if ask(plane, &args.name, Request::Test, &value, args.patience).await?.is_none() {
         eprintln!("a test of webhook {} was asked for", args.name);
         return Ok(());
     }
@@ -35,10 +34,6 @@ pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
         Some(delivery) => output.one(&delivery, &delivery_kind(), &deliveries::COLUMNS),
         None => Ok(()),
     }
-}
-
-fn tested(status: &RegistryWebhookStatus) -> Option<&String> {
-    status.observed.as_ref()?.test.as_ref()
 }
 
 /// Waits for the first attempt of the test that was asked for with `value`, and says what came of it.
@@ -50,7 +45,7 @@ pub async fn report(plane: &Plane, name: &str, value: &str, patience: Patience) 
     let selector = ListParams::default().fields(&format!("spec.webhook={name},spec.event={event}"));
     let tried = async || match api.list(&selector).await {
         Ok(found) => {
-            let tried = |delivery: &Delivery| delivery.status.as_ref().is_some_and(|status| status.attempt > 0);
+            let tried = |delivery: &Delivery| delivery.status.as_ref().is_some_and(came_to_something);
             Ok(found.items.into_iter().find(tried).map(Some))
         }
         Err(error) if is_not_found(&error) => Ok(Some(None)),
@@ -69,10 +64,43 @@ pub async fn report(plane: &Plane, name: &str, value: &str, patience: Patience) 
         eprintln!("the test message was answered {code} after {took} ms");
         return Ok(Some(delivery));
     }
-    let why = last.and_then(|last| last.error.clone()).unwrap_or_else(|| "no reason given".into());
-    let name = delivery.name_any();
-    Err(Failure::Stuck(format!(
-        "the test message was not taken: {why}. It is tried again; see kubectl get webhookdelivery {name} -o yaml"
-    ))
-    .into())
+    Err(Failure::Stuck(failure(name, &delivery.name_any(), &status)).into())
+}
+
+/// Whether there was an attempt, or there will be none: a disabled webhook keeps a message without trying.
+fn came_to_something(status: &WebhookDeliveryStatus) -> bool {
+    status.attempt > 0 || status.state != DeliveryState::Pending
+}
+
+/// Why a test was not taken, and what comes next.
+fn failure(webhook: &str, delivery: &str, status: &WebhookDeliveryStatus) -> String {
+    let why = status.attempts.last().and_then(|last| last.error.as_deref());
+    match (status.state, why) {
+        (DeliveryState::Pending, why) => format!(
+            "the test message was not taken: {}. It is tried again; see kubectl get webhookdelivery {delivery} -o yaml",
+            why.unwrap_or("no reason given")
+        ),
+        (_, Some(why)) => format!("the test message was not taken: {why}. It is not tried again"),
+        (_, None) => format!(
+            "the test message was not sent: the webhook is disabled. Mend the receiver, then: roadstead notify recover {webhook}"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(state: DeliveryState, attempt: u32) -> WebhookDeliveryStatus {
+        WebhookDeliveryStatus { state, attempt, ..WebhookDeliveryStatus::default() }
+    }
+
+    #[test]
+    fn a_message_that_is_never_tried_ends_the_wait() {
+        assert!(!came_to_something(&status(DeliveryState::Pending, 0)));
+        assert!(came_to_something(&status(DeliveryState::Pending, 1)));
+        assert!(came_to_something(&status(DeliveryState::DeadLetter, 0)));
+        assert!(failure("shop", "shop-1", &status(DeliveryState::DeadLetter, 0)).contains("notify recover shop"));
+        assert!(failure("shop", "shop-1", &status(DeliveryState::Pending, 1)).contains("tried again"));
+    }
 }
