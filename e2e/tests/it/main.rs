@@ -18,6 +18,7 @@ mod e2e_limits;
 mod e2e_notify;
 mod e2e_notify_faults;
 mod e2e_notify_receivers;
+mod e2e_notify_registry;
 mod e2e_notify_tls;
 mod e2e_octokit;
 mod e2e_parts;
