@@ -217,6 +217,8 @@ impl DeliveryLog {
     /// # Errors
     /// `Unknown` for a webhook that is not known; `Full`, `Storage`.
     pub async fn recover(&self, uid: &str, since: Timestamp) -> Result<u64, LogError> {
+        // First, so that nothing more is given up for its being disabled.
+        self.call(Work::Enable { uid: uid.into() }).await?;
         // Clocks may have jumped back since a message was given up: the bound only keeps this call from meeting its own work.
         let now = schema::now();
         let newest = self.newest_dead(uid).await?.map_or(now, |newest| newest.max(now) + 1);

@@ -156,8 +156,11 @@ impl Transaction<'_> {
         }
         match state {
             DeliveryState::Pending => {
+                // One that waits behind others waits for them no longer.
                 let mut update = self.connection.prepare_cached(
-                    "UPDATE message SET due = ?3 WHERE webhook = ?1 AND number = ?2 AND lane IS NOT NULL",
+                    "UPDATE message SET due = ?3, lane = coalesce(lane, 0),
+                     order_key = CASE WHEN lane IS NULL THEN NULL ELSE order_key END
+                     WHERE webhook = ?1 AND number = ?2",
                 )?;
                 update.execute(params![key, number, self.now])?;
             }
@@ -167,15 +170,32 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Queues dead letters again, oldest first, some at a time, and enables the webhook. How many.
+    /// Enables a webhook. The sweep may have given up the first messages of a key and not yet come to those behind them: these go on.
+    pub fn enable(&mut self, uid: &str) -> Result<(), LogError> {
+        let key = self.key_of(uid).ok_or_else(|| unknown_webhook(uid))?;
+        let row = self.row(key).ok_or_else(|| unknown_webhook(uid))?;
+        row.stats.overflowed = 0;
+        if row.stats.disabled.take().is_none() {
+            return Ok(());
+        }
+        row.stats.failures = 0;
+        row.stats.failing_since = None;
+        row.stats.failing = Duration::ZERO;
+        self.staged.reload.insert(key);
+        let mut select = self.connection.prepare_cached(
+            "SELECT DISTINCT order_key FROM message INDEXED BY keyed
+             WHERE webhook = ?1 AND state = 0 AND order_key IS NOT NULL",
+        )?;
+        let order_keys = select.query_map([key], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+        order_keys.iter().try_for_each(|order_key| self.promote(key, order_key))
+    }
+
+    /// Queues dead letters again, oldest first, some at a time. How many; none of a webhook that is disabled.
     pub fn recover(&mut self, recovery: &Recovery, limit: u64) -> Result<u64, LogError> {
         let key = self.key_of(&recovery.uid).ok_or_else(|| unknown_webhook(&recovery.uid))?;
         let row = self.row(key).ok_or_else(|| unknown_webhook(&recovery.uid))?;
-        row.stats.overflowed = 0;
-        if row.stats.disabled.take().is_some() {
-            row.stats.failures = 0;
-            row.stats.failing_since = None;
-            row.stats.failing = Duration::ZERO;
+        if row.stats.disabled.is_some() {
+            return Ok(0);
         }
         self.staged.reload.insert(key);
         let numbers = self.numbers(

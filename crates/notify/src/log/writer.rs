@@ -54,6 +54,9 @@ pub(super) enum Work {
         uid: String,
         number: u64,
     },
+    Enable {
+        uid: String,
+    },
     Recover(Recovery),
     Sweep(WebhookKey),
     Trim(Trim),
@@ -221,6 +224,7 @@ fn perform(transaction: &mut Transaction<'_>, work: &Work, batch: u64) -> Result
         }
         Work::Redeliver { uid, number } => transaction.redeliver(uid, *number).map(|()| 1),
         Work::Cancel { uid, number } => transaction.cancel(uid, *number).map(|()| 1),
+        Work::Enable { uid } => transaction.enable(uid).map(|()| 1),
         Work::Recover(recovery) => transaction.recover(recovery, batch),
         Work::Sweep(key) => transaction.sweep(*key, batch),
         Work::Trim(trim) => transaction.trim(trim, batch),

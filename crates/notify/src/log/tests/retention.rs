@@ -71,3 +71,27 @@ async fn beyond_the_most_pending_the_oldest_are_given_up_and_those_behind_them_g
     assert_eq!(log.recover("uid", jiff::Timestamp::UNIX_EPOCH).await, Ok(35), "and can be sent again");
     assert_eq!(log.totals().overflowed, 0);
 }
+
+#[tokio::test]
+async fn one_that_is_enabled_while_its_messages_are_being_given_up_goes_on() {
+    let directory = tempdir().unwrap();
+    let log = open(directory.path(), quick()).await;
+    log.register("uid", "default", "client").await.unwrap();
+    let names = |n: u64| format!("{n:04}");
+    log.accept("hub", 1, (0..3000).map(|n| message("uid", Some("a"), &names(n))).collect()).await.unwrap();
+    record(&log, 1, Decision::Disable { reason: "410".into() }).await;
+    until("some are given up", async || log.stats("uid").unwrap().dead_letters > 10).await;
+    log.recover("uid", jiff::Timestamp::UNIX_EPOCH).await.unwrap();
+    let stats = log.stats("uid").unwrap();
+    assert!(stats.disabled.is_none());
+    assert_eq!((stats.pending, stats.dead_letters), (3000, 0));
+    // One by one, each key has exactly one message that may go.
+    for _ in 0..20 {
+        let head = ready(&log, "uid", Lane::First).await;
+        assert_eq!(head.len(), 1, "{head:?}");
+        record(&log, head[0].parse::<u64>().unwrap() + 1, Decision::Delivered).await;
+    }
+    // One that waits behind others can be asked for.
+    log.redeliver("uid", 2000).await.unwrap();
+    assert_eq!(ready(&log, "uid", Lane::First).await.len(), 2);
+}
