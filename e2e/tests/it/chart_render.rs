@@ -138,6 +138,7 @@ fn chart_rights_are_these_and_no_more() -> Result<()> {
             ][..],
         ),
         ("Role/tide-roadstead-hub-own", &["/configmaps roadstead-hub: create patch"]),
+        ("ClusterRole/default:tide-roadstead-hub-cluster", &["/namespaces kube-system: get"]),
         (
             "ClusterRole/default:tide-roadstead-agent",
             &[

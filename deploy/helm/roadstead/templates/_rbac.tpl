@@ -76,11 +76,13 @@ in the namespace of that name. Every rule says why.
 {{- end -}}
 
 {{- define "roadstead.hub.cluster" -}}
+{{- if not .Values.watchNamespaces }}
 # Whether this is the cluster that the delivery log is of: its uid says so.
 - apiGroups: [""]
   resources: [namespaces]
   resourceNames: [kube-system]
   verbs: [get]
+{{- end }}
 {{- if .Values.hub.apiService.enabled }}
 # Asks whether a user whom the API server has authenticated may read events.
 - apiGroups: [authorization.k8s.io]
