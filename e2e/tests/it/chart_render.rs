@@ -266,7 +266,7 @@ fn chart_parts_can_be_switched_off() -> Result<()> {
 fn chart_definitions_have_one_owner() -> Result<()> {
     let (helm, file) = (Helm::offline()?, values_file("namespaced"));
     for (set, shipped) in
-        [("operator.enabled=true", 0), ("operator.enabled=false", 4), ("operator.enabled=false,crds.install=false", 0)]
+        [("operator.enabled=true", 0), ("operator.enabled=false", 5), ("operator.enabled=false,crds.install=false", 0)]
     {
         let objects = helm.objects(&["-f", path(&file)?, "--set", set])?;
         let definitions = of_kind(&objects, "CustomResourceDefinition");
