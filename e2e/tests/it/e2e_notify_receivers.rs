@@ -74,11 +74,8 @@ async fn receivers_in_three_languages_verify_and_act() -> Result<()> {
         up.cli(&["notify", "redeliver", language, "2"])?;
         eventually("the repetition is answered", async || {
             let deliveries = webhook.deliveries().await?;
-            let again = deliveries.iter().filter_map(|delivery| delivery.status.as_ref());
-            Ok(again
-                .into_iter()
-                .any(|status| status.attempt == 2 && status.state == DeliveryState::Delivered)
-                .then_some(()))
+            let mut again = deliveries.iter().filter_map(|delivery| delivery.status.as_ref());
+            Ok(again.any(|status| status.attempt == 2 && status.state == DeliveryState::Delivered).then_some(()))
         })
         .await?;
         let digest = format!("sha256:{}", "0".repeat(64));
