@@ -106,6 +106,8 @@ fn change(record: &Record) -> Option<Change> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
     use roadstead_api::endpoint::Provider;
     use roadstead_hub::log::{Draft, LocalLog, Options, Retention, Stream};
@@ -137,7 +139,8 @@ mod tests {
     #[tokio::test]
     async fn images_come_in_order_and_a_gap_is_told_and_passed() {
         let dir = tempfile::tempdir().unwrap();
-        let log = LocalLog::open(dir.path(), Options::default()).await.unwrap();
+        let options = Options { retention_interval: Duration::from_millis(10), ..Options::default() };
+        let log = LocalLog::open(dir.path(), options).await.unwrap();
         let stream = Stream { namespace: "a".into(), name: "registry".into(), uid: "u".into() };
         log.retain(&stream, Retention::default()).await.unwrap();
         let source = ImageSource::new(log.clone());
@@ -155,6 +158,12 @@ mod tests {
         assert_eq!(tags, ["v1", "v3", "v4", "v5", "v6"], "what tells of no image is passed over");
 
         log.retain(&stream, Retention { events: Some(2), ..Retention::default() }).await.unwrap();
+        let applied = async {
+            while log.stats(&stream).is_none_or(|stats| stats.first < 5) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), applied).await.expect("retention is applied");
         let mut late = source.follow(0);
         assert!(matches!(late.next().await, Err(SourceError::Missed(_))));
         let rest = late.next().await.unwrap();
