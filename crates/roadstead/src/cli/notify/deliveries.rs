@@ -4,9 +4,11 @@ use anyhow::Result;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use roadstead_api::registry_webhook::{DeliveryAttempt, DeliveryState};
+use roadstead_reconcile::patch::is_not_found;
 
 use super::{Delivery, deliveries_api, delivery_kind, webhooks_api};
 use crate::cli::connect::Plane;
+use crate::cli::failure::Failure;
 use crate::cli::output::{Column, Format, Output, age};
 
 /// Arguments of `notify deliveries`.
@@ -21,6 +23,10 @@ pub struct Args {
     #[arg(long, default_value_t = 20, value_name = "COUNT")]
     last: usize,
 }
+
+/// What is said where there is a webhook and no such API.
+const NOT_SERVED: &str = "this control plane serves no deliveries: on a cluster they need the hub's aggregated API; \
+     `roadstead notify show` has the last one";
 
 /// How a person sees a message.
 pub const COLUMNS: [Column<Delivery>; 7] = [
@@ -43,7 +49,10 @@ pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
     let (api, mut params) = (deliveries_api(plane), ListParams::default().fields(&selector).limit(500));
     let mut found = std::collections::VecDeque::new();
     loop {
-        let page = api.list(&params).await?;
+        let page = api.list(&params).await.map_err(|error| match is_not_found(&error) {
+            true => Failure::NotFound(NOT_SERVED.into()).into(),
+            false => anyhow::Error::from(error),
+        })?;
         found.extend(page.items);
         found.drain(..found.len().saturating_sub(args.last));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {

@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use jiff::Timestamp;
+use kube::api::ListParams;
 use roadstead_api::names::{event_name, parse_event_name};
+use roadstead_reconcile::patch::is_not_found;
 
 use super::ask::{Request, ask};
 use super::deliveries_api;
@@ -27,8 +29,7 @@ pub struct Args {
 pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
     let names: Vec<String> = args.deliveries.iter().map(|text| full_name(&args.name, text)).collect::<Result<_>>()?;
     for name in &names {
-        // Asked for by name before anything is done, so that a slip changes nothing.
-        deliveries_api(plane).get(name).await?;
+        exists(plane, &args.name, name).await?;
     }
     for name in &names {
         let value = format!("{name}/{}", Timestamp::now());
@@ -38,6 +39,19 @@ pub async fn run(args: Args, plane: &Plane, output: Output) -> Result<()> {
         }
     }
     output.value(&names, &names.iter().map(|name| format!("{name}\n")).collect::<String>())
+}
+
+/// Looks before anything is done, so that a slip changes nothing. Where the control plane serves no deliveries, the hub says.
+async fn exists(plane: &Plane, webhook: &str, name: &str) -> Result<()> {
+    let selector = ListParams::default().fields(&format!("metadata.name={name}"));
+    match deliveries_api(plane).list(&selector).await {
+        Ok(found) if found.items.is_empty() => {
+            Err(Failure::NotFound(format!("webhook {webhook} has no delivery {name}")).into())
+        }
+        Ok(_) => Ok(()),
+        Err(error) if is_not_found(&error) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn full_name(webhook: &str, text: &str) -> Result<String> {

@@ -4,11 +4,11 @@ use anyhow::Result;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::ListParams;
-use roadstead_api::registry_webhook::{DeliveryState, WebhookDeliveryStatus};
+use roadstead_api::registry_webhook::{DeliveryState, State, WebhookDeliveryStatus};
 use roadstead_reconcile::patch::is_not_found;
 
 use super::ask::{Request, ask};
-use super::{Delivery, deliveries, deliveries_api, delivery_kind};
+use super::{Delivery, deliveries, deliveries_api, delivery_kind, webhooks_api};
 use crate::cli::change::Patience;
 use crate::cli::connect::Plane;
 use crate::cli::failure::Failure;
@@ -53,6 +53,10 @@ pub async fn report(plane: &Plane, name: &str, value: &str, patience: Patience) 
     };
     let answered = patience.poll(&format!("the test message to {name} is answered"), tried).await?;
     let Some(delivery) = answered.flatten() else {
+        let status = webhooks_api(plane).get(name).await?.status.unwrap_or_default();
+        if status.state == Some(State::Disabled) {
+            return Err(Failure::Stuck(disabled(name)).into());
+        }
         eprintln!("what became of the test message: roadstead notify show {name}");
         return Ok(None);
     };
@@ -81,10 +85,14 @@ fn failure(webhook: &str, delivery: &str, status: &WebhookDeliveryStatus) -> Str
             why.unwrap_or("no reason given")
         ),
         (_, Some(why)) => format!("the test message was not taken: {why}. It is not tried again"),
-        (_, None) => format!(
-            "the test message was not sent: the webhook is disabled. Mend the receiver, then: roadstead notify recover {webhook}"
-        ),
+        (_, None) => disabled(webhook),
     }
+}
+
+fn disabled(webhook: &str) -> String {
+    format!(
+        "the test message was not sent: the webhook is disabled. Mend the receiver, then: roadstead notify recover {webhook}"
+    )
 }
 
 #[cfg(test)]
