@@ -116,6 +116,8 @@ async fn images_follow_their_policies() {
     world.status("semver", "up", succeeded(1)).await;
     world.deliver(image("2", "team/shop", "v1.2.9", "sha256:bb")).await;
     world.deliver(image("3", "team/shop", "v2.0.0", "sha256:cc")).await;
+    // Another repository's event would not wait for these.
+    world.status("semver", "left alone", skipped(2)).await;
     world.deliver(image("4", "team/other", "v1.9.0", "sha256:dd")).await;
     let trigger = world.status("semver", "left alone", skipped(3)).await;
     assert!(
