@@ -82,7 +82,9 @@ async fn a_sender_that_says_nothing_is_hung_up_on() -> Result<()> {
     for answer in [head?, body?] {
         ensure!(answer.is_empty() || raw_status(&answer) == Some(408), "{answer:?}");
     }
-    ensure!(hook.events().await?.is_empty());
+    // The client's own connection has said nothing for as long, and may be closed in the moment in which it is used.
+    let events = eventually("events are listed", async || Ok(hook.events().await.ok())).await?;
+    ensure!(events.is_empty());
     Ok(())
 }
 
